@@ -1,0 +1,1 @@
+"""Data sets, one module each; registered by entry points in `pyproject.toml`."""

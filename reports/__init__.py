@@ -1,0 +1,1 @@
+"""From records (pandas frames) to tables, figures and pages; neither torch nor ray is imported here."""

@@ -1,0 +1,1 @@
+"""Named sets of units: leaderboards (later: hyper-parameter studies, ablations, claims)."""
