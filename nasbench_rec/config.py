@@ -1,0 +1,86 @@
+"""Strict reading of configurations, and the canonical form from which keys are made."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import tempfile
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from nasbench_rec.errors import ConfigError, StoreError, unknown
+
+T = TypeVar("T")
+
+
+def plain(value: Any) -> Any:
+    """Return `value` as JSON-able data: dataclasses as objects, tuples as lists, paths as text."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def canonical(value: Any) -> str:
+    """Return the canonical JSON of `value`: sorted keys, no spaces; equal content gives equal text."""
+    return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def content_key(value: Any, length: int = 20) -> str:
+    """Return the content hash of `value` (SHA-256, hexadecimal, cut to `length`)."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:length]
+
+
+def build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
+    """Build the frozen dataclass `cls` from `values`, strictly; `where` names the source in errors."""
+    from pydantic import TypeAdapter, ValidationError
+
+    allowed = [f.name for f in dataclasses.fields(cls) if f.init]  # type: ignore[arg-type]
+    for name in values:
+        if name not in allowed:
+            raise ConfigError(f"{where}: {unknown('setting', name, allowed)}")
+    try:
+        return TypeAdapter(cls).validate_json(json.dumps(plain(values)), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        setting = ".".join(str(part) for part in first["loc"]) or "(whole)"
+        raise ConfigError(f"{where}: {setting} = {first['input']!r}: {first['msg']}") from None
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file; a missing or broken file is a `ConfigError` that names it and the line."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); give the path of a TOML file.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not valid TOML: {error}.") from None
+
+
+def literal(text: str) -> Any:
+    """Read a `--set` value: a JSON value (numbers, true/false, lists, null), or else the text itself."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` so that a reader sees the old content or the new, never half of it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written ({error.strerror}); choose a folder you may write to.") from None

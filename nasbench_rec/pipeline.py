@@ -1,0 +1,441 @@
+"""The pipeline of a unit: prepare -> search -> derive -> retrain -> test.
+
+Each stage has a key made from just what it depends on, so a stage is computed once and used by all who need
+it. The test split is behind a seal that the test stage alone opens, once, after the last training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nasbench_rec import metrics
+from nasbench_rec.config import content_key, plain
+from nasbench_rec.cost import EMBEDDING_PARTS, ROUTER_PARTS, Ledger, dense_item, flops_per_row
+from nasbench_rec.data import Dataset, Split
+from nasbench_rec.embeddings import Layout
+from nasbench_rec.environment import environment
+from nasbench_rec.errors import PlanError, SealedError, unknown
+from nasbench_rec.model import CTRModel, build_model, tables_of
+from nasbench_rec.plans import Clustered, EmbeddingPlan, load_plan
+from nasbench_rec.registry import resolve_dataset
+from nasbench_rec.routers import GateRouter
+from nasbench_rec.searcher import (
+    Budget,
+    PlanBudget,
+    SearchState,
+    SearchTask,
+    derive_settings,
+    search_settings,
+    uniform_bytes,
+)
+from nasbench_rec.seeds import Seeds
+from nasbench_rec.stages import Stages, read_meta
+from nasbench_rec.training import FitResult, fit, ids_of, predict
+from nasbench_rec.unit import ENGINE, DataRef, Task, Unit
+
+LATENCY_BATCHES = (1, 256, 4096)
+
+
+class Seal:
+    """The test split, which opens once."""
+
+    def __init__(self, data: Dataset) -> None:
+        self._data, self.opened = data, False
+
+    def open(self) -> Split:
+        """Return the test split; a second call is a `SealedError`."""
+        if self.opened:
+            raise SealedError("the test split was opened before; it opens once, after the last training.")
+        self.opened = True
+        return self._data.split("test")
+
+
+class ClusteredModel(nn.Module):
+    """A router and one model per cluster: ids [B, C] -> logits [B]."""
+
+    def __init__(self, router: GateRouter, models: list[CTRModel]) -> None:
+        super().__init__()
+        self.router, self.models = router, nn.ModuleList(models)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Send each sample to its cluster's model."""
+        cluster = self.router(ids)
+        logits = torch.zeros(len(ids), device=ids.device)
+        for c, model in enumerate(self.models):
+            rows = (cluster == c).nonzero().squeeze(1)
+            if len(rows):
+                logits = logits.index_copy(0, rows, model(ids.index_select(0, rows)))
+        return logits
+
+
+def layout_of(data: Dataset, protocol: Any) -> Layout:
+    """Return the layout of a task's plans."""
+    return Layout(data.fields, protocol.dim, protocol.alignment, protocol.embedding_std)
+
+
+def build_planned(plan: EmbeddingPlan, task: Task, data: Dataset, seed: int) -> nn.Module:
+    """Return the untrained model of a plan, with the weights that the plan carries put in."""
+    layout = layout_of(data, task.protocol)
+    plan.check(layout)
+    if isinstance(plan, Clustered):
+        parts = [build_planned(p, task, data, seed) for p in plan.plans]
+        return ClusteredModel(plan.router, parts).to(task.protocol.device)  # type: ignore[arg-type]
+    model = build_model(lambda: plan.build(layout), data.fields, task.backbone, task.protocol, seed)
+    _put(model, plan)
+    return model
+
+
+def _put(model: nn.Module, plan: EmbeddingPlan) -> None:
+    """Load the plan's weights; recipes that reuse a whole model must bring all of it."""
+    if plan.recipe != "scratch" and not plan.weights:
+        raise PlanError(f"recipe {plan.recipe!r} needs weights, but the plan carries none.")
+    state = model.state_dict()
+    for name, value in plan.weights.items():
+        if name not in state or state[name].shape != value.shape:
+            raise PlanError(f"the plan's weight {name!r} {tuple(value.shape)} does not fit the model.")
+    missing = set(state) - set(plan.weights)
+    if plan.recipe in ("same_init", "rewind", "inherit", "none") and missing:
+        raise PlanError(f"recipe {plan.recipe!r} brings no {sorted(missing)[0]!r}.")
+    with torch.no_grad():
+        for name, value in plan.weights.items():
+            state[name].copy_(value)
+
+
+def retrain(plan: EmbeddingPlan, task: Task, data: Dataset, seeds: Seeds) -> tuple[nn.Module, list[FitResult]]:
+    """Train the model of `plan` on all training rows, early stopping on valid; return it with its curves.
+
+    A clustered plan trains each cluster's model on the rows that the router sends there.
+    """
+    model = build_planned(plan, task, data, seeds.init)
+    if plan.recipe == "none":
+        return model.eval(), []
+    train, valid = data.split("train"), data.split("valid")
+    if not isinstance(model, ClusteredModel):
+        return model, [fit(model, train, valid, task.protocol, seeds.order)]
+    results = []
+    train_cluster, valid_cluster = assign(model.router, train), assign(model.router, valid)
+    for c, part in enumerate(model.models):
+        rows = train.take(np.flatnonzero(train_cluster == c))
+        if len(rows) < 2:
+            raise PlanError(f"cluster {c} has {len(rows)} training rows; use fewer clusters.")
+        held = valid.take(np.flatnonzero(valid_cluster == c))
+        both = 0 < float(held.labels.sum()) < len(held)
+        results.append(fit(part, rows, held if both else valid, task.protocol, seeds.order))
+    return model, results
+
+
+@torch.no_grad()
+def assign(router: nn.Module, split: Split, rows: int = 8192) -> np.ndarray:
+    """Return the cluster of each row, int64 [N]."""
+    router.eval()
+    device = next(router.parameters()).device
+    return torch.cat([router(part.to(device)).cpu() for part in ids_of(split).split(rows)]).numpy()
+
+
+def ledger_of(plan: EmbeddingPlan, model: nn.Module, layout: Layout) -> Ledger:
+    """Return the whole ledger: the plan's items, first-order tables and backbones."""
+    items = list(plan.cost(layout))
+    for part in model.models if isinstance(model, ClusteredModel) else [model]:
+        backbone = part.backbone
+        wide = sum(t.weight.numel() for t in tables_of(backbone))
+        total = sum(p.numel() for p in backbone.parameters())
+        state = sum(b.numel() for n, b in backbone.named_buffers() if n.endswith(("running_mean", "running_var")))
+        items += [dense_item("first_order", wide), dense_item("backbone", total - wide)]
+        items.append(replace(dense_item("backbone", state, "normalisation statistics"), params=0))
+    return Ledger(tuple(i for i in items if i.bytes)).merged()
+
+
+@dataclass
+class Pipeline:
+    """Runs the stages of a unit below a store's `stages` folder."""
+
+    stages: Stages
+    data_dir: Path | None = None
+
+    def prepare(self, ref: DataRef) -> Dataset:
+        """Return the encoded data set, encoding it first where it is not there."""
+
+        def compute(folder: Path) -> dict[str, Any]:
+            data = resolve_dataset(ref.name, ref.config).prepare(self.data_dir)
+            data.save(folder)
+            return {"fingerprint": data.fingerprint, "name": data.name}
+
+        return Dataset.load(self.stages.get("prepare", ref.key, compute))
+
+    def train_key(self, plan: EmbeddingPlan, task: Task, data: Dataset, seeds: Seeds) -> str:
+        """Return the key of a retraining: the plan's content, not the way it was found."""
+        content = [ENGINE, data.fingerprint, task.backbone, task.protocol, plan.digest(), seeds.init, seeds.order]
+        return content_key(content)
+
+    def train(self, plan: EmbeddingPlan, task: Task, data: Dataset, seeds: Seeds) -> Path:
+        """Return the stage of the trained model of `plan`."""
+
+        def compute(folder: Path) -> dict[str, Any]:
+            from safetensors.torch import save_file
+
+            start = time.perf_counter()
+            model, results = retrain(plan, task, data.without_test(), seeds)
+            seconds = time.perf_counter() - start
+            state = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()}
+            save_file(state, folder / "model.safetensors")
+            return {
+                "seconds": seconds if results else 0.0,
+                "history": [list(r.history) for r in results],
+                "best_epoch": [r.best_epoch for r in results],
+                "rows_seen": sum(r.rows_seen for r in results),
+            }
+
+        return self.stages.get("train", self.train_key(plan, task, data, seeds), compute)
+
+    def load_model(self, plan: EmbeddingPlan, task: Task, data: Dataset, seeds: Seeds) -> nn.Module:
+        """Return the trained model of `plan`, training it where no stage has it."""
+        from safetensors.torch import load_file
+
+        folder = self.train(plan, task, data, seeds)
+        model = build_planned(plan, task, data, seeds.init)
+        model.load_state_dict(load_file(folder / "model.safetensors"))
+        return model.eval()
+
+    def search(self, unit: Unit, data: Dataset) -> tuple[SearchTask, str, Path]:
+        """Return the search task, the key and the folder of the search stage."""
+        method, seeds = unit.method, unit.seeds
+        train_rows = len(data.split("train"))
+        budget = Budget(train_rows * unit.task.protocol.epochs, unit.trainings)
+        task = self._search_task(unit, data, budget)
+        content = [ENGINE, data.fingerprint, unit.task.backbone, unit.task.protocol, method.spec, method.info.version]
+        content += [method.code, search_settings(method.config), unit.trainings, seeds.split, seeds.search]
+        key = content_key(content)
+
+        def compute(folder: Path) -> dict[str, Any]:
+            start = time.perf_counter()
+            shared = [0.0]
+            task._trained = self._trained_uniform(unit, data, budget, shared)
+            state = method.searcher().search(task)
+            own = time.perf_counter() - start
+            state.save(folder)
+            _save_diagnostics(folder, task.diagnostics)
+            return {"seconds": own + shared[0], "trainings": budget.spent, "anytime": task.anytime}
+
+        return task, key, self.stages.get("search", key, compute)
+
+    def _search_task(self, unit: Unit, data: Dataset, budget: Budget) -> SearchTask:
+        seeds = (unit.seeds.split, unit.seeds.search)
+        trained = self._trained_uniform(unit, data, budget, [0.0])
+        return SearchTask(data, unit.task.backbone, unit.task.protocol, unit.method.info, seeds, budget, trained)
+
+    def _trained_uniform(
+        self, unit: Unit, data: Dataset, budget: Budget, shared: list[float]
+    ) -> Callable[[EmbeddingPlan], dict[str, Tensor]]:
+        """Return what trains a plan with the search seed; its true cost is charged even when it is cached."""
+        seed = unit.seeds.search
+        seeds = replace(unit.seeds, init=seed, order=seed)
+
+        def trained(plan: EmbeddingPlan) -> dict[str, Tensor]:
+            start = time.perf_counter()
+            model = self.load_model(plan, unit.task, data, seeds)
+            meta = read_meta(self.stages.folder("train", self.train_key(plan, unit.task, data, seeds)))
+            budget.charge(meta["rows_seen"], meta["seconds"])
+            shared[0] += meta["seconds"] - (time.perf_counter() - start)
+            return {k: v.clone() for k, v in model.state_dict().items()}
+
+        return trained
+
+    def derive(self, unit: Unit, data: Dataset) -> tuple[EmbeddingPlan, Path, Path]:
+        """Return the plan, with the folders of the search and derive stages."""
+        task, search_key, found = self.search(unit, data)
+        content = [search_key, derive_settings(unit.method.config), unit.ratio]
+
+        def compute(folder: Path) -> dict[str, Any]:
+            task.diagnostics.clear()
+            plan = unit.method.searcher().derive(task, SearchState.load(found), PlanBudget(unit.ratio))
+            plan.check(task.layout)
+            plan.save(folder)
+            _save_diagnostics(folder, task.diagnostics)
+            return {"digest": plan.digest(), "kind": plan.kind}
+
+        folder = self.stages.get("derive", content_key(content), compute)
+        return load_plan(folder, task.layout), found, folder
+
+    def test(self, plan: EmbeddingPlan, unit: Unit, data: Dataset) -> Path:
+        """Return the stage of predictions, ledger and latencies; this alone opens the test split."""
+        seeds = unit.seeds
+
+        def compute(folder: Path) -> dict[str, Any]:
+            from safetensors.numpy import save_file
+
+            seal = Seal(data)
+            model = self.load_model(plan, unit.task, data, seeds)
+            device = unit.task.protocol.device
+            predictions = {"valid": predict(model, data.split("valid"), device)}
+            predictions["test"] = predict(model, seal.open(), device)
+            save_file(predictions, folder / "predictions.safetensors")
+            return {"ledger": _ledger(plan, model, unit, data), "predictions_sha256": _sha(predictions)}
+
+        self.train(plan, unit.task, data, seeds)
+        return self.stages.get("test", self.train_key(plan, unit.task, data, seeds), compute)
+
+
+def _ledger(plan: EmbeddingPlan, model: nn.Module, unit: Unit, data: Dataset) -> dict[str, Any]:
+    layout = layout_of(data, unit.task.protocol)
+    ledger = ledger_of(plan, model, layout)
+    sample = ids_of(data.split("valid").take(slice(0, 256))).to(unit.task.protocol.device)
+    return {
+        "items": [asdict(i) for i in ledger.items],
+        "embedding_params": ledger.params(EMBEDDING_PARTS),
+        "embedding_bytes": ledger.bytes(EMBEDDING_PARTS),
+        "embedding_ratio": ledger.bytes(EMBEDDING_PARTS) / uniform_bytes(layout),
+        "router_bytes": ledger.bytes(ROUTER_PARTS),
+        "total_bytes": ledger.bytes(),
+        "conventions": ledger.conventions(),
+        "optimizer_bytes": 2 * 4 * sum(p.numel() for p in model.parameters()),
+        "values_per_lookup": values_per_lookup(plan, layout),
+        "flops_per_row": flops_per_row(model, sample),
+        "latency_seconds": latencies(model, data.split("valid"), unit.task.protocol.device),
+    }
+
+
+def values_per_lookup(plan: EmbeddingPlan, layout: Layout) -> float:
+    """Return the mean embedding values that one sample's lookup reads, rows weighted alike within a field."""
+    columns = np.array([f.columns for f in layout.fields])
+    router = len(layout.fields) * layout.dim if isinstance(plan, Clustered) else 0
+    if plan.kind == "soft":
+        return float(columns.sum() * sum(plan.candidates))  # type: ignore[attr-defined]
+    return float(np.dot(columns, plan.widths(layout)) + router)
+
+
+@torch.no_grad()
+def latencies(model: nn.Module, split: Split, device: str) -> dict[str, float]:
+    """Return the seconds of one inference call, best of five, at each batch size that the split can fill."""
+    found = {}
+    for size in (s for s in LATENCY_BATCHES if s <= len(split)):
+        ids = ids_of(split.take(slice(0, size))).to(device)
+        times = []
+        for _ in range(6):
+            start = time.perf_counter()
+            model(ids).cpu()
+            times.append(time.perf_counter() - start)
+        found[str(size)] = min(times[1:])
+    return found
+
+
+def _sha(predictions: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(predictions):
+        digest.update(np.ascontiguousarray(predictions[name]).tobytes())
+    return digest.hexdigest()
+
+
+def score(predictions: Mapping[str, np.ndarray], data: Dataset) -> dict[str, float | None]:
+    """Compute every score from saved predictions (logits [N] for `valid` and `test`): the one place that does.
+
+    `expected_*` are against the true probabilities, without label noise; None where those are unknown.
+    """
+    test = data.split("test")
+    found: dict[str, float | None] = {"expected_auc": None, "expected_logloss": None}
+    for name in ("valid", "test"):
+        labels = data.split(name).labels
+        found[f"{name}_auc"] = metrics.auc(labels, predictions[name])
+        found[f"{name}_logloss"] = metrics.logloss(labels, predictions[name])
+    if test.probabilities is not None:
+        found["expected_auc"] = metrics.expected_auc(test.probabilities, predictions["test"])
+        found["expected_logloss"] = metrics.expected_logloss(test.probabilities, predictions["test"])
+    return found
+
+
+def _save_diagnostics(folder: Path, diagnostics: Mapping[str, Any]) -> None:
+    """Write scalars and lists as JSON, arrays as safetensors."""
+    from safetensors.numpy import save_file
+
+    arrays = {k: np.array(v, order="C") for k, v in diagnostics.items() if isinstance(v, np.ndarray)}
+    if arrays:
+        save_file(arrays, folder / "diagnostics.safetensors")
+    rest = {k: plain(v) for k, v in diagnostics.items() if k not in arrays}
+    (folder / "diagnostics.json").write_text(json.dumps(rest))
+
+
+def run_unit(unit: Unit, root: Path, data_dir: Path | None = None, threads: int = 1) -> dict[str, Any]:
+    """Run a unit below the store at `root` and return its record; a failure is a record too.
+
+    The caller writes the record: workers never touch it. Stages are shared and stay.
+    """
+    torch.set_num_threads(threads)
+    pipeline = Pipeline(Stages(root / "stages"), data_dir)
+    record: dict[str, Any] = {
+        "key": unit.key,
+        "unit": unit.describe(),
+        "dataset": unit.task.data.label,
+        "backbone": unit.task.backbone,
+        "method": unit.method.name,
+        "label": unit.label,
+        "data_dir": str(data_dir) if data_dir else None,
+        "environment": environment(threads),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    try:
+        record |= _run(unit, pipeline) | {"status": "ok", "error": None}
+    except Exception as error:  # noqa: BLE001 - a failing method fails its own unit and stops nobody else
+        text = str(error) or type(error).__name__
+        record |= {"status": "failed", "error": f"{type(error).__name__}: {text}", "traceback": traceback.format_exc()}
+    record["stages"] = [asdict(use) for use in pipeline.stages.used]
+    return record
+
+
+def _run(unit: Unit, pipeline: Pipeline) -> dict[str, Any]:
+    from safetensors.numpy import load_file
+
+    data = pipeline.prepare(unit.task.data)
+    plan, search_folder, derive_folder = pipeline.derive(unit, data)
+    train_folder = pipeline.train(plan, unit.task, data, unit.seeds)
+    test_folder = pipeline.test(plan, unit, data)
+    train, test = read_meta(train_folder), read_meta(test_folder)
+    search, derive = read_meta(search_folder), read_meta(derive_folder)
+    scores = score(load_file(test_folder / "predictions.safetensors"), data)
+    if not all(math.isfinite(v) for v in scores.values() if v is not None):
+        raise FloatingPointError(f"scores are not finite: {scores}")
+    return {
+        "fingerprint": data.fingerprint,
+        "scores": scores,
+        "plan": {**_describe(plan, layout_of(data, unit.task.protocol)), "folder": f"stages/derive/{derive_folder.name}"},
+        "ledger": test["ledger"],
+        "predictions": f"stages/test/{test_folder.name}/predictions.safetensors",
+        "predictions_sha256": test["predictions_sha256"],
+        "search_seconds": search["seconds"] + derive["seconds"],
+        "search_trainings": search["trainings"],
+        "retrain_seconds": train["seconds"],
+        "peak_rss_bytes": max(m["peak_rss_bytes"] for m in (search, derive, train, test)),
+        "history": {"search": search["anytime"], "retrain": train["history"], "best_epoch": train["best_epoch"]},
+        "diagnostics": {
+            "search": json.loads((search_folder / "diagnostics.json").read_text()),
+            "derive": json.loads((derive_folder / "diagnostics.json").read_text()),
+        },
+        "test_opened": {"after": train_folder.name, "times": 1},
+    }
+
+
+def _describe(plan: EmbeddingPlan, layout: Layout) -> dict[str, Any]:
+    """Return what a record says of a plan."""
+    found = {"kind": plan.kind, "recipe": plan.recipe, "digest": plan.digest()}
+    found["widths"] = dict(zip([f.name for f in layout.fields], plan.widths(layout).tolist(), strict=True))
+    return found
+
+
+def check_backbone(name: str) -> str:
+    """Return the name of a backbone, refusing an unknown one."""
+    from nasbench_rec.backbones import BACKBONES
+    from nasbench_rec.errors import ConfigError
+
+    if name not in BACKBONES:
+        raise ConfigError(unknown("backbone", name, BACKBONES))
+    return name

@@ -1,0 +1,127 @@
+"""The store: a folder of records, append-only. Only the driver writes records; stages stand beside them.
+
+    records/<key>-<attempt>.json    stages/<kind>/<key>/    store.json
+
+A failed unit that is run again gets a further attempt; the latest one counts and none is deleted.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nasbench_rec.config import canonical, write_text
+from nasbench_rec.errors import StoreError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Record = dict[str, Any]
+FORMAT = 1
+
+
+class Store:
+    """Records below a folder. Opening creates nothing; the first write does."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._check()
+
+    def _check(self) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise StoreError(f"{self.path}: is a file; give a folder for the store.")
+        marker = self.path / "store.json"
+        if not marker.exists():
+            return
+        try:
+            found = json.loads(marker.read_text()).get("format")
+        except (OSError, ValueError, AttributeError) as error:
+            raise StoreError(f"{marker}: cannot be read ({error}); this is no store, or a broken one.") from None
+        if found != FORMAT:
+            raise StoreError(f"{marker}: has format {found}, this version reads {FORMAT}.")
+
+    def create(self) -> Store:
+        """Make the folder and its marker; a folder that cannot be written is a `StoreError`."""
+        if not (self.path / "store.json").exists():
+            write_text(self.path / "store.json", json.dumps({"format": FORMAT}) + "\n")
+        probe = self.path / "records" / ".writable"
+        write_text(probe, "")
+        probe.unlink(missing_ok=True)
+        return self
+
+    @property
+    def stages(self) -> Path:
+        """Where stages stand."""
+        return self.path / "stages"
+
+    def add(self, record: Record) -> Path:
+        """Append a record and return its file."""
+        attempt = len(self._files.get(record["key"], []))
+        path = self.path / "records" / f"{record['key']}-{attempt}.json"
+        write_text(path, json.dumps({**record, "attempt": attempt}, indent=1, allow_nan=False) + "\n")
+        self._files.setdefault(record["key"], []).append(path)
+        return path
+
+    @cached_property
+    def _files(self) -> dict[str, list[Path]]:
+        """Return the files of each key, oldest attempt first."""
+        found: dict[str, list[Path]] = {}
+        for path in (self.path / "records").glob("*-*.json"):
+            found.setdefault(path.stem.rpartition("-")[0], []).append(path)
+        return {k: sorted(v, key=lambda p: int(p.stem.rpartition("-")[2])) for k, v in found.items()}
+
+    def __iter__(self) -> Iterator[Record]:
+        """Yield the latest record of every key, oldest start first."""
+        yield from sorted((_read(files[-1]) for files in self._files.values()), key=lambda r: (r["started"], r["key"]))
+
+    def get(self, key: str) -> Record | None:
+        """Return the latest record of a key (or of the one key that starts with it), or None."""
+        matches = [k for k in self._files if k.startswith(key)]
+        if len(matches) > 1 and key not in matches:
+            raise StoreError(f"key {key!r} is ambiguous in {self.path}: {', '.join(sorted(matches)[:5])}.")
+        return _read(self._files[key if key in matches else matches[0]][-1]) if matches else None
+
+    def done(self, key: str) -> bool:
+        """Return whether a unit has a record that is not a failure."""
+        record = self.get(key)
+        return record is not None and record["status"] == "ok"
+
+    def frame(self) -> pd.DataFrame:
+        """Return one row per record, the latest attempt of each unit."""
+        import pandas as pd
+
+        return pd.DataFrame([row(record) for record in self], columns=COLUMNS)
+
+
+COLUMNS = [
+    *("key", "status", "error", "dataset", "backbone", "method", "label", "ratio", "config", "seed", "split_seed"),
+    *("test_auc", "test_logloss", "valid_auc", "valid_logloss", "expected_auc", "expected_logloss"),
+    *("embedding_params", "embedding_bytes", "embedding_ratio", "router_bytes", "total_bytes"),
+    *("search_seconds", "search_trainings", "retrain_seconds", "peak_rss_bytes", "protocol", "fingerprint"),
+]
+
+
+def row(record: Record) -> dict[str, Any]:
+    """Return the frame's row of a record; numbers of a failed unit are NaN."""
+    unit = record["unit"]
+    known = {**record, **record.get("scores", {}), **record.get("ledger", {})}
+    known |= {
+        "ratio": math.nan if unit["ratio"] is None else unit["ratio"],
+        "config": canonical(unit["method"]["config"]),
+        "protocol": canonical(unit["protocol"]),
+        "seed": unit["seeds"]["init"],
+        "split_seed": unit["seeds"]["split"],
+    }
+    text = {"error", "fingerprint"}
+    return {c: known.get(c) if c in text or known.get(c) is not None else math.nan for c in COLUMNS}
+
+
+def _read(path: Path) -> Record:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: is no readable record ({error}); delete it and run the unit again.") from None

@@ -1,0 +1,88 @@
+"""Numbers and foreign text as people read them; the escaping rules of each output format."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+
+FINE_SD = 1e-4
+"""A score whose spread over seeds is below this is printed with five decimals instead of four."""
+
+
+def decimals(sd: float) -> int:
+    """Return how many decimals a score with spread `sd` (NaN: unknown) deserves."""
+    return 5 if sd < FINE_SD else 4
+
+
+def score(value: float, places: int = 4, signed: bool = False) -> str:
+    """Return a score as the field prints it: `.8123`, signed `+.0012`; empty for NaN."""
+    if math.isnan(value):
+        return ""
+    text = f"{value:{'+' if signed else ''}.{places}f}"
+    return text.replace("0.", ".", 1) if text.lstrip("+-").startswith("0.") else text
+
+
+def byte_size(value: float) -> str:
+    """Return bytes with a binary unit and three digits: `512 B`, `1.50 KiB`; empty for NaN."""
+    if math.isnan(value):
+        return ""
+    unit = "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if abs(value) < 1024:
+            break
+        value, unit = value / 1024, larger
+    return f"{round(value)} B" if unit == "B" else f"{three_digits(value)} {unit}"
+
+
+def three_digits(value: float) -> str:
+    """Return a number with three significant digits and no exponent; empty for NaN."""
+    if math.isnan(value) or value == 0:
+        return "" if math.isnan(value) else "0"
+    if not math.isfinite(value):
+        return str(value)
+    exponent = math.floor(math.log10(abs(float(f"{value:.2e}"))))
+    return f"{value:.{min(max(2 - exponent, 0), 6)}f}"
+
+
+def seconds(value: float) -> str:
+    """Return a time in seconds, from ten minutes on in minutes, from two hours on in hours."""
+    if math.isnan(value) or value == 0:
+        return "" if math.isnan(value) else "0 s"
+    if value < 600:
+        return f"{three_digits(value)} s" if value >= 0.01 else "<.01 s"
+    return f"{value / 60:.1f} min" if value < 7200 else f"{value / 3600:.1f} h"
+
+
+def clean(text: object, keep: str = "") -> str:
+    """Return `text` with control, direction and surrogate characters (but those in `keep`) as spaces."""
+    return "".join(c if c in keep or not unicodedata.category(c).startswith("C") else " " for c in str(text))
+
+
+def one_line(text: object, limit: int = 120) -> str:
+    """Return the first line with content, at most `limit` characters long."""
+    lines = [line for line in clean(text, keep="\n").split("\n") if line.strip()]
+    first = " ".join(lines[0].split()) if lines else ""
+    return first if len(first) <= limit else f"{first[: limit - 1].rstrip()}…"
+
+
+_MARKDOWN = str.maketrans(
+    {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\n": " "} | {c: f"\\{c}" for c in "\\`*_[]#|~$"}
+)
+
+
+def markdown_escape(text: object) -> str:
+    """Return `text` for a cell of a GitHub table: no markup, HTML, mathematics or column break."""
+    return clean(text).translate(_MARKDOWN)
+
+
+_LATEX = str.maketrans(
+    {c: f"\\{c}" for c in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
+    | {"[": "{[}", "]": "{]}", "±": r"$\pm$", "−": "$-$", "…": r"\ldots{}", "*": "{*}"}
+)
+
+
+def latex_escape(text: object) -> str:
+    """Return `text` for LaTeX text mode; brackets and stars are safe after a line break too."""
+    return clean(text).translate(_LATEX)

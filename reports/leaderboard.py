@@ -1,0 +1,111 @@
+"""The leaderboard: records of units to one comparison per data set and backbone, and to files."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pandas as pd
+
+from nasbench_rec.reports import _writers
+from nasbench_rec.reports._files import write_files
+from nasbench_rec.reports._records import PAIR, groups, prepared, succeeded, uniform_label
+from nasbench_rec.reports._rows import LeaderboardRow
+from nasbench_rec.statistics import PairedDifference, paired_difference
+
+
+SCORES = ("test_auc", "test_logloss", "expected_auc")
+COSTS = ("embedding_bytes", "embedding_ratio", "router_bytes", "total_bytes", "search_seconds", "retrain_seconds")
+
+
+def leaderboard_frame(records: pd.DataFrame) -> pd.DataFrame:
+    """Return the leaderboard of `records` (the frame of `Store.frame()`), one `LeaderboardRow` per row.
+
+    Groups (data set, backbone) are ordered by name; in each the uniform model stands first, then the mean test
+    AUC decides, and labels without any success come last. `DataError` if the records are not fit for it.
+    """
+    columns = [field.name for field in dataclasses.fields(LeaderboardRow)]
+    rows = [row for _, _, group in groups(prepared(records)) for row in _group_rows(group)]
+    return pd.DataFrame([dataclasses.asdict(row) for row in rows], columns=columns)
+
+
+def write_leaderboard(records: pd.DataFrame, out: Path, title: str) -> list[Path]:
+    """Write the leaderboard of `records` into folder `out`; return the paths written.
+
+    `leaderboard.csv` (raw numbers), `.md`, `.tex` and `.html` (one self-contained page), and the figure
+    `auc_over_bytes` as SVG and PDF. Equal records give equal bytes. Files appear whole or not at all;
+    `StoreError` where `out` cannot be written, `DataError` if the records are not fit for it.
+    """
+    from nasbench_rec.reports import figures
+
+    frame, points = leaderboard_frame(records), figures.auc_over_bytes_frame(records)
+    figure = figures.draw_auc_over_bytes(points)
+    inline = {key: figures.inline_svg(part) for key, part in points.groupby(["dataset", "backbone"])}
+    return write_files(
+        out,
+        {
+            "leaderboard.csv": _writers.csv(frame),
+            "leaderboard.md": _writers.markdown(frame, title),
+            "leaderboard.tex": _writers.latex(frame, title),
+            "leaderboard.html": _writers.html(frame, prepared(records), inline, title),
+            "auc_over_bytes.svg": figures.svg(figure),
+            "auc_over_bytes.pdf": figures.pdf(figure),
+        },
+    )
+
+
+def _group_rows(group: pd.DataFrame) -> list[LeaderboardRow]:
+    units = {str(label): unit for label, unit in group.groupby("label", sort=True)}
+    uniform = uniform_label(group)
+    reference = succeeded(group[group["label"] == uniform])
+    rows = [_row(unit, reference, label == uniform) for label, unit in units.items()]
+    ranked = sorted(rows, key=lambda row: (not row.uniform, row.n == 0, _descending(row.test_auc), row.label))
+    best = _best(ranked, units)
+    return [dataclasses.replace(row, best=row.label == best) for row in ranked]
+
+
+def _descending(value: float) -> float:
+    return -value if value == value else float("inf")
+
+
+def _row(unit: pd.DataFrame, reference: pd.DataFrame, uniform: bool) -> LeaderboardRow:
+    good, bad = succeeded(unit), unit[unit["status"] != "ok"]
+    first = unit.iloc[0]
+    return LeaderboardRow(
+        **{name: first[name] for name in ("dataset", "backbone", "label", "method")},
+        ratio=float(first["ratio"]),
+        uniform=uniform,
+        best=False,
+        n=len(good),
+        failed=len(bad),
+        reason="" if bad.empty else str(bad.iloc[0]["error"]) or "no reason was recorded",
+        **{name: float(good[name].mean()) for name in (*SCORES, *COSTS)},
+        **{f"{name}_sd": float(good[name].std()) for name in SCORES},
+        **_flat("auc", PairedDifference.missing() if uniform else _difference(good, reference, "test_auc")),
+        **_flat("logloss", PairedDifference.missing() if uniform else _difference(good, reference, "test_logloss")),
+    )
+
+
+def _difference(unit: pd.DataFrame, reference: pd.DataFrame, metric: str) -> PairedDifference:
+    pairs = unit.merge(reference, on=PAIR, suffixes=("", "_reference"))
+    return paired_difference(pairs[metric], pairs[f"{metric}_reference"])
+
+
+def _flat(name: str, difference: PairedDifference) -> dict[str, float | str | int]:
+    return {
+        f"{name}_difference": difference.mean,
+        f"{name}_difference_low": difference.low,
+        f"{name}_difference_high": difference.high,
+        f"{name}_difference_interval": difference.method,
+        f"{name}_difference_pairs": difference.n,
+    }
+
+
+def _best(rows: list[LeaderboardRow], units: dict[str, pd.DataFrame]) -> str | None:
+    """Return the label whose lead over the second is more than seed noise, None where no lead is."""
+    scored = sorted((row for row in rows if row.test_auc == row.test_auc), key=lambda row: -row.test_auc)
+    if len(scored) < 2 or scored[0].failed:
+        return None
+    first, second = (succeeded(units[row.label]) for row in scored[:2])
+    lead = _difference(first, second, "test_auc")
+    return scored[0].label if lead.excludes_zero and lead.low > 0 else None
