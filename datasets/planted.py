@@ -1,9 +1,9 @@
 """Planted truth: generated click data whose answer is known.
 
-Known are the fields that matter, for which rows, and the best AUC. Fields, in order: the context fields of the
-group rule (20 values each), a distractor (10), two common fields (50, 200), for each group a block of three
-fields (30, 100, 400), two useless fields (50, 500). Values are drawn independently per field, P(rank j) ~ 1/j, or
-1/sqrt(j) for context and distractor; ranks are shuffled over the ids.
+Known are the fields that matter, for which rows, and the best AUC. Fields, in order: the context fields of
+the group rule (20 values each), a distractor (10), two common fields (50, 200), for each group a block of
+three fields (30, 100, 400), two useless fields (50, 500). Values are drawn independently per field, with
+P(rank j) ~ 1/j, or 1/sqrt(j) for context and distractor; ranks are shuffled over the ids.
 
 Every value v of a common or block field has a latent a[v] ~ N(0, I_r). For a set S of fields
 
@@ -16,8 +16,9 @@ the same latent, so it does not add to the useful width r. The logit of a row of
     L = beta + s (sqrt(c) B_com + sqrt(1-c-k-q) sum over j of omega_gj B_j + sqrt(k) M_ctx + sqrt(q) M_dis),
     omega_gj = sqrt((1 - h) / G + h [g = j]),
 
-so the variance of the signal is the same for every heterogeneity h. M_ctx is std of the sum of N(0, 1) effects
-of the context values; M_dis is +1 or -1, a balanced split of the distractor's values. P(y = 1) = sigmoid(L).
+so the variance of the signal is the same for every heterogeneity h. M_ctx is std of the sum of N(0, 1)
+effects of the context values; M_dis is +1 or -1, a balanced split of the distractor's values. Labels are
+drawn with P(y = 1) = sigmoid(L).
 
 Groups: the values of each context field are split into sets of equal mass; `ctx`: the set of the one context
 field; `vote`: the majority of three; `xor`: the parity of two. One seed gives the same ids, latents, effects

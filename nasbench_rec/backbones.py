@@ -375,8 +375,6 @@ class _PairSum(torch.autograd.Function):
     The gradient sum_j e_j - e_i is one pass over `e`, a fifth of DeepFM's time less than by autograd.
     """
 
-    generate_vmap_rule = True
-
     @staticmethod
     def forward(e: Tensor) -> Tensor:
         return 0.5 * (e.sum(1).square().sum(1) - e.square().sum((1, 2)))
@@ -396,8 +394,6 @@ class _Gram(torch.autograd.Function):
 
     The gradient (G + G^T) e is one product; autograd takes two and adds a transposed one.
     """
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(e: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ from nasbench_rec.environment import environment
 from nasbench_rec.errors import PlanError, SealedError, unknown
 from nasbench_rec.model import CTRModel, build_model, tables_of
 from nasbench_rec.plans import Clustered, EmbeddingPlan, load_plan
+from nasbench_rec.recovery import group_recovery, width_recovery
 from nasbench_rec.registry import resolve_dataset
 from nasbench_rec.routers import GateRouter
 from nasbench_rec.searcher import (
@@ -279,9 +280,14 @@ class Pipeline:
             model = self.load_model(plan, unit.task, data, seeds)
             device = unit.task.protocol.device
             predictions = {"valid": predict(model, data.split("valid"), device)}
-            predictions["test"] = predict(model, seal.open(), device)
+            test = seal.open()
+            predictions["test"] = predict(model, test, device)
             save_file(predictions, folder / "predictions.safetensors")
-            return {"ledger": _ledger(plan, model, unit, data), "predictions_sha256": _sha(predictions)}
+            recovery = width_recovery(plan, layout_of(data, unit.task.protocol), data.truth)
+            if isinstance(model, ClusteredModel):
+                recovery |= group_recovery(assign(model.router, test), test.groups)
+            ledger = _ledger(plan, model, unit, data)
+            return {"ledger": ledger, "recovery": recovery, "predictions_sha256": _sha(predictions)}
 
         self.train(plan, unit.task, data, seeds)
         return self.stages.get("test", self.train_key(plan, unit.task, data, seeds), compute)
@@ -409,6 +415,7 @@ def _run(unit: Unit, pipeline: Pipeline) -> dict[str, Any]:
         "scores": scores,
         "plan": {**_describe(plan, layout_of(data, unit.task.protocol)), "folder": f"stages/derive/{derive_folder.name}"},
         "ledger": test["ledger"],
+        "recovery": test["recovery"],
         "predictions": f"stages/test/{test_folder.name}/predictions.safetensors",
         "predictions_sha256": test["predictions_sha256"],
         "search_seconds": search["seconds"] + derive["seconds"],

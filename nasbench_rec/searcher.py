@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -143,8 +143,10 @@ class SearchTask:
         self.anytime: list[dict[str, float]] = []
         self.on_report: Callable[[int, Mapping[str, float]], None] = lambda step, scores: None
         self._trained = trained
-        self._valid = data.split("valid")
-        self.train = data.split("train")
+        # The planted answer of each row is no business of a method.
+        self._valid, self.train = (
+            replace(data.split(name), probabilities=None, groups=None) for name in ("valid", "train")
+        )
         self._search: Split | None = None
         if info.data == "train+search":
             self.train, self._search = search_cut(self.train, protocol.search_fraction, stream("search cut", seeds[0]))

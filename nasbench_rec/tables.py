@@ -89,12 +89,14 @@ _last: Distinct | None = None
 
 
 def _distinct_of_step(index: Tensor) -> Distinct:
-    """`distinct`, kept for the next table that is looked up with an equal index, as first-order weights are."""
+    """`distinct` of `index` [N], kept for a table looked up next with equal rows (first-order weights)."""
     global _last
-    same = _last is not None and _last.order.shape == index.shape and _last.order.device == index.device
-    if not (same and torch.equal(_last.rows.index_select(0, _last.inverse), index)):
-        _last = distinct(index)
-    return _last
+    kept, index = _last, index.long()
+    if kept is None or kept.order.shape != index.shape or kept.order.device != index.device:
+        kept = _last = distinct(index)
+    elif not torch.equal(kept.rows.index_select(0, kept.inverse), index):
+        kept = _last = distinct(index)
+    return kept
 
 
 class _Expand(torch.autograd.Function):

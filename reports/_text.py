@@ -79,10 +79,15 @@ _LATEX = str.maketrans(
     {c: f"\\{c}" for c in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
-    | {"[": "{[}", "]": "{]}", "±": r"$\pm$", "−": "$-$", "…": r"\ldots{}", "*": "{*}"}
+    | {"[": "{[}", "]": "{]}", "±": r"$\pm$", "−": "$-$", "—": "---", "…": r"\ldots{}", "*": "{*}"}
 )
 
 
 def latex_escape(text: object) -> str:
     """Return `text` for LaTeX text mode; brackets and stars are safe after a line break too."""
     return clean(text).translate(_LATEX)
+
+
+def encoded(text: str) -> bytes:
+    """Return UTF-8; a lone surrogate, which no file may hold, is written as its escape."""
+    return text.encode("utf-8", errors="backslashreplace")

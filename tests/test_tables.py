@@ -90,12 +90,13 @@ def test_pending_stays_out_of_state_and_copies() -> None:
 
 
 def test_tables_of_one_step_do_not_mix_up_their_groups() -> None:
-    """Equal lengths, refilled tensors and other tables: the grouping kept from the last lookup must not leak."""
+    """The grouping kept from the last lookup must not leak to other indices, of equal length or refilled."""
     one, two = rowwise(50, 4), rowwise(50, 1, seed=1)
     index = torch.randint(0, 50, (9, 2))
     for _ in range(3):
         for table in (one, two):
             assert torch.equal(table(index), table.weight[index])
+            assert torch.equal(table(index.int()), table.weight[index])
         index.random_(50)
 
 

@@ -1,0 +1,140 @@
+"""Figures: each a pure function from records to a small frame, and a drawer that only draws it."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from nasbench_rec.reports._drawing import INK, LINE, MUTED, PANEL, looks, panel, place, style
+from nasbench_rec.reports._records import groups, prepared, succeeded, uniform_label
+from nasbench_rec.reports._text import one_line
+from nasbench_rec.statistics import paired_difference
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CAPTION = (
+    "Mean test AUC over embedding bytes (logarithmic axis: values, index overhead, alignment matrices, mixture "
+    "weights and routers). Upright bars: 95 % interval of the mean over seeds (Student's t under 6 seeds, BCa "
+    "bootstrap from 6); level bars: smallest and largest plan over seeds. A line joins one method at several plan "
+    "budgets. Dashed: the uniform model. Overlapping bars do not show that two methods are equal: the paired "
+    "differences in the table are narrower, because seeds are shared."
+)
+
+POINT_COLUMNS = (
+    "dataset",
+    "backbone",
+    "label",
+    "method",
+    "ratio",
+    "uniform",
+    "n",
+    "failed",
+    "embedding_bytes",
+    "bytes_low",
+    "bytes_high",
+    "test_auc",
+    "test_auc_low",
+    "test_auc_high",
+)
+THEME = {INK: "var(--ink)", MUTED: "var(--muted)", LINE: "var(--line)"}
+"""The style-sheet colours that replace ours inside a page."""
+
+
+def auc_over_bytes_frame(records: pd.DataFrame) -> pd.DataFrame:
+    """Return one point per label, data set and backbone: mean test AUC with its interval, bytes with their range.
+
+    The interval is that of the mean over seeds (`paired_difference` against zero); NaN where no unit succeeded
+    or, for the interval, under two. `DataError` if the records are not fit for it.
+    """
+    points = []
+    for _, _, group in groups(prepared(records)):
+        uniform = uniform_label(group)
+        points += [_point(unit, str(label) == uniform) for label, unit in group.groupby("label", sort=True)]
+    return pd.DataFrame(points, columns=list(POINT_COLUMNS))
+
+
+def _point(unit: pd.DataFrame, uniform: bool) -> dict[str, Any]:
+    good, first = succeeded(unit), unit.iloc[0]
+    mean = paired_difference(good["test_auc"], np.zeros(len(good)))
+    return {
+        **{name: first[name] for name in ("dataset", "backbone", "label", "method", "ratio")},
+        "uniform": uniform,
+        "n": len(good),
+        "failed": len(unit) - len(good),
+        "embedding_bytes": good["embedding_bytes"].mean(),
+        "bytes_low": good["embedding_bytes"].min(),
+        "bytes_high": good["embedding_bytes"].max(),
+        "test_auc": mean.mean,
+        "test_auc_low": mean.low,
+        "test_auc_high": mean.high,
+    }
+
+
+def draw_auc_over_bytes(points: pd.DataFrame, columns: int = 2) -> Figure:
+    """Draw a panel per data set and backbone of `auc_over_bytes_frame`, `columns` beside each other.
+
+    The global matplotlib settings and pyplot's state are left as they are.
+    """
+    from matplotlib.figure import Figure
+
+    look = looks(points)
+    panels = [(f"{dataset}, {backbone}", part) for (dataset, backbone), part in points.groupby(["dataset", "backbone"])]
+    across = min(columns, len(panels))
+    down = math.ceil(len(panels) / across)
+    with style():
+        figure = Figure(figsize=(across * PANEL[0], down * PANEL[1]))
+        for i, (title, part) in enumerate(panels):
+            panel(place(figure, i % across, i // across, across, down), title, part, look)
+    return figure
+
+
+def svg(figure: Figure, background: str = "white") -> bytes:
+    """Return the figure as SVG; equal figures give equal bytes."""
+    return _saved(figure, "svg", {"Date": None}, background)
+
+
+def pdf(figure: Figure) -> bytes:
+    """Return the figure as PDF; equal figures give equal bytes."""
+    return _saved(figure, "pdf", {"CreationDate": None}, "white")
+
+
+def inline_svg(points: pd.DataFrame) -> str:
+    """Return the figure of `points` to stand inside an HTML page: themed by the page's variables, its ids its own."""
+    root = ElementTree.fromstring(svg(draw_auc_over_bytes(points, columns=1), "none"))
+    first = points.iloc[0]
+    name = f"{first['dataset']}, {first['backbone']}"
+    prefix = "f" + "".join(f"{byte:02x}" for byte in name.encode("utf-8", "backslashreplace"))[:80]
+    for element in root.iter():
+        element.tag = element.tag.removeprefix("{http://www.w3.org/2000/svg}")
+        element.attrib = {k.rpartition("}")[2]: _inlined(k, v, prefix) for k, v in element.attrib.items()}
+    for metadata in root.findall("metadata"):
+        root.remove(metadata)
+    for size in ("width", "height"):
+        root.attrib.pop(size)
+    root.attrib |= {"role": "img", "aria-label": f"Test AUC over embedding bytes: {one_line(name)}"}
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _inlined(attribute: str, value: str, prefix: str) -> str:
+    """Return an attribute's value with its ids made the figure's own and its colours those of the page."""
+    if attribute == "id":
+        return f"{prefix}-{value}"
+    if value.startswith("#") and attribute.endswith("href"):
+        return f"#{prefix}-{value[1:]}"
+    value = value.replace("url(#", f"url(#{prefix}-")
+    return re.sub("|".join(THEME), lambda match: THEME[match[0]], value)
+
+
+def _saved(figure: Figure, form: str, metadata: Mapping[str, Any], background: str) -> bytes:
+    buffer = io.BytesIO()
+    with style():
+        figure.savefig(buffer, format=form, metadata=dict(metadata), facecolor=background)
+    return buffer.getvalue()
