@@ -371,6 +371,21 @@ def _save_diagnostics(folder: Path, diagnostics: Mapping[str, Any]) -> None:
     (folder / "diagnostics.json").write_text(json.dumps(rest))
 
 
+def record_head(unit: Unit, data_dir: Path | None, threads: int) -> dict[str, Any]:
+    """Return what a record says before anything ran."""
+    return {
+        "key": unit.key,
+        "unit": unit.describe(),
+        "dataset": unit.task.data.label,
+        "backbone": unit.task.label,
+        "method": unit.method.name,
+        "label": unit.label,
+        "data_dir": str(data_dir) if data_dir else None,
+        "environment": environment(threads),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
 def run_unit(unit: Unit, root: Path, data_dir: Path | None = None, threads: int = 1) -> dict[str, Any]:
     """Run a unit below the store at `root` and return its record; a failure is a record too.
 
@@ -378,17 +393,7 @@ def run_unit(unit: Unit, root: Path, data_dir: Path | None = None, threads: int 
     """
     torch.set_num_threads(threads)
     pipeline = Pipeline(Stages(root / "stages"), data_dir)
-    record: dict[str, Any] = {
-        "key": unit.key,
-        "unit": unit.describe(),
-        "dataset": unit.task.data.label,
-        "backbone": unit.task.backbone,
-        "method": unit.method.name,
-        "label": unit.label,
-        "data_dir": str(data_dir) if data_dir else None,
-        "environment": environment(threads),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
+    record = record_head(unit, data_dir, threads)
     try:
         record |= _run(unit, pipeline) | {"status": "ok", "error": None}
     except Exception as error:  # noqa: BLE001 - a failing method fails its own unit and stops nobody else

@@ -10,7 +10,7 @@ from typing import Any
 
 from nasbench_rec.config import build, content_key, plain
 from nasbench_rec.protocol import Protocol
-from nasbench_rec.registry import Method, method_class, resolve_dataset
+from nasbench_rec.registry import Method, method_class, resolve_dataset, resolve_method
 from nasbench_rec.seeds import Seeds
 
 ENGINE = 1
@@ -33,9 +33,7 @@ class DataRef:
     @property
     def label(self) -> str:
         """What tables print: the name, and the settings that differ from the defaults."""
-        default = plain(resolve_dataset(self.name).config)
-        changed = [f"{k}={v}" for k, v in self.config.items() if v != default.get(k)]
-        return f"{self.name}({', '.join(changed)})" if changed else self.name
+        return _changed(self.name, self.config, plain(resolve_dataset(self.name).config))
 
 
 @dataclass(frozen=True)
@@ -45,6 +43,12 @@ class Task:
     data: DataRef
     backbone: str
     protocol: Protocol
+
+    @property
+    def label(self) -> str:
+        """What tables print: the backbone, and what differs from the data set's recommended protocol."""
+        recommended = build(Protocol, plain(resolve_dataset(self.data.name).info.protocol), self.data.name)
+        return _changed(self.backbone, plain(self.protocol), plain(recommended))
 
 
 @dataclass(frozen=True)
@@ -64,8 +68,11 @@ class Unit:
 
     @property
     def label(self) -> str:
-        """The method and its plan budget, as tables print them."""
-        return label(self.method.name, self.ratio)
+        """What tables print: the method, settings that differ from its preset's, plan and search budget."""
+        usual = resolve_method(self.method.spec + (f"/{self.method.preset}" if self.method.preset else ""))
+        named = _changed(self.method.name, plain(self.method.config), plain(usual.config))
+        budget = "" if self.trainings is None else f", search <= {self.trainings:g} trainings"
+        return label(named, self.ratio) + budget
 
     def describe(self) -> dict[str, Any]:
         """Return the unit as JSON-able data, from which `read_unit` makes it again."""
@@ -100,6 +107,12 @@ def read_unit(description: Mapping[str, Any]) -> Unit:
     )
     seeds = build(Seeds, description["seeds"], where)
     return Unit(task, method, seeds, description["ratio"], description["trainings"])
+
+
+def _changed(name: str, values: Mapping[str, Any], usual: Mapping[str, Any]) -> str:
+    """Return `name`, with the settings that are not as usual in brackets."""
+    changed = [f"{k}={v}" for k, v in values.items() if v != usual.get(k)]
+    return f"{name} ({', '.join(changed)})" if changed else name
 
 
 def label(method: str, ratio: float | None) -> str:

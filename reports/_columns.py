@@ -179,6 +179,16 @@ CAPTION = (
 )
 """The reading in short, for forms without room for more."""
 
+FIGURE_CAPTION = "Mean test AUC, with the 95 % interval of the mean over seeds, over embedding bytes (logarithmic)."
+FIGURE_READING = (
+    "In the figure a point is the mean test AUC over the mean embedding bytes of a row, on a logarithmic axis. "
+    "Upright bars are 95 % intervals of the mean over seeds (Student's t under 6 seeds, BCa bootstrap from 6), "
+    "level bars reach from the smallest to the largest plan over seeds. A line joins one method at several plan "
+    "budgets, the dashed line is the uniform model, and points of about one size stand side by side. Overlapping "
+    "bars do not show that two methods are equal: the paired differences in the table are narrower, because the "
+    "seeds are shared."
+)
+
 
 def shown(rows: Sequence[LeaderboardRow]) -> list[Column]:
     """Return the columns in which these rows have anything to show."""

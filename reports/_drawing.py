@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from nasbench_rec.reports._labels import Box, place_labels
 from nasbench_rec.reports._text import byte_size, one_line, score
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ COLOURS = (0, 1, 2, 3, 4, 5, 9)
 """Those colours of seaborn's "colorblind" palette that show on white and on black."""
 MARKERS = "os^vPX<>h"
 FONT = 8.0
+SIDE_STEP = 6.5
+"""How far apart points of one size stand, in printer's points."""
 PANEL = (5.6, 3.3)
 """Width and height of a panel in inches."""
 MARGIN = (0.72, 0.55, 0.2, 0.4)
@@ -88,6 +91,7 @@ def panel(axes: Axes, title: str, part: pd.DataFrame, look: Mapping[str, Mapping
         axes.text(0.5, 0.5, "no unit succeeded", transform=axes.transAxes, ha="center", color=MUTED)
         return
     _scales(axes, drawn)
+    drawn = drawn.assign(aside=_aside(axes, drawn["embedding_bytes"]))
     for method, points in drawn.groupby("method", sort=True):
         _method(axes, points, look[str(method)])
     for point in drawn[drawn["uniform"]].itertuples():
@@ -106,7 +110,7 @@ def _scales(axes: Axes, drawn: pd.DataFrame) -> None:
     axes.set_xlim(2 ** (low - pad), 2 ** (high + pad))
     step = max(1, math.ceil((high - low + 2 * pad) / 7))
     powers = range(math.ceil(low - pad), math.floor(high + pad) + 1, step)
-    axes.set_xticks([2.0**power for power in powers], [byte_size(2.0**power).replace(".00", "") for power in powers])
+    axes.set_xticks([2.0**power for power in powers], [_size_tick(power) for power in powers])
     axes.set_xticks([], minor=True)
     heights = drawn[["test_auc", "test_auc_low", "test_auc_high"]].to_numpy()
     bottom, top = np.nanmin(heights), np.nanmax(heights)
@@ -117,20 +121,42 @@ def _scales(axes: Axes, drawn: pd.DataFrame) -> None:
     axes.set_axisbelow(True)
 
 
+def _aside(axes: Axes, sizes: pd.Series) -> np.ndarray:
+    """Return a factor per point (ascending sizes) that sets points of about one size side by side."""
+    spots = np.array([_on_page(axes, size, 0.0)[0] for size in sizes])
+    shift, clusters = np.zeros(len(spots)), np.cumsum(np.diff(spots, prepend=spots[:1]) > 0.8 * SIDE_STEP)
+    for cluster in np.unique(clusters):
+        inside = np.flatnonzero(clusters == cluster)
+        wanted = spots[inside].mean() + SIDE_STEP * (np.arange(len(inside)) - (len(inside) - 1) / 2)
+        shift[inside] = wanted - spots[inside] if len(inside) > 1 else 0.0
+    low, high = np.log2(axes.get_xlim())
+    return 2 ** (shift / _points_wide(axes) * (high - low))
+
+
+def _points_wide(axes: Axes) -> float:
+    return float(axes.bbox.width * 72 / axes.get_figure(root=True).dpi)
+
+
+def _size_tick(power: int) -> str:
+    number, unit = byte_size(2.0**power).split()
+    return f"{float(number):g} {unit}"
+
+
 def _tick(value: float, _: int) -> str:
     return score(value, 4).removesuffix("0")
 
 
 def _method(axes: Axes, points: pd.DataFrame, look: Mapping[str, Any]) -> None:
     """Draw one method's points with their bars, joined where they differ in the plan budget alone."""
-    x, y = points["embedding_bytes"].clip(lower=1), points["test_auc"]
+    x, y = points["embedding_bytes"].clip(lower=1) * points["aside"], points["test_auc"]
     if _is_curve(points):
         axes.plot(x, y, color=look["color"], linewidth=1, zorder=2)
     for at in range(len(points)):
         point = points.iloc[at]
         mark = {"color": INK, "marker": "D"} if point["uniform"] else look
         axes.vlines(x.iloc[at], point["test_auc_low"], point["test_auc_high"], color=mark["color"], linewidth=1.1)
-        axes.hlines(y.iloc[at], max(point["bytes_low"], 1), point["bytes_high"], color=mark["color"], linewidth=1.1)
+        ends = [max(point[end], 1) * point["aside"] for end in ("bytes_low", "bytes_high")]
+        axes.hlines(y.iloc[at], *ends, color=mark["color"], linewidth=1.1)
         axes.plot(x.iloc[at], y.iloc[at], linestyle="", markersize=5.5, zorder=3, **mark)
 
 
@@ -140,16 +166,87 @@ def _is_curve(points: pd.DataFrame) -> bool:
 
 
 def _label_points(axes: Axes, drawn: pd.DataFrame) -> None:
-    """Write each point's label (of a curve, the method's name at its largest plan) where it covers least."""
-    texts, anchors = [], []
-    for method, points in drawn.groupby("method", sort=True):
-        curve = _is_curve(points)
-        named = points[points["uniform"]] if curve else points
-        texts += [f"{one_line(t, 34)}{' (uniform)' if u else ''}" for t, u in zip(named["label"], named["uniform"], strict=True)]
-        anchors += list(named.index)
-        rest = points[~points["uniform"]] if curve else points.iloc[:0]
-        texts += [one_line(method, 34)] * min(1, len(rest))
-        anchors += list(rest.index[-1:])
-    spots, obstacles = _in_points(axes, drawn)
-    for text, (x, y), anchor in zip(texts, _placed(texts, [spots[a] for a in anchors], obstacles, _size(axes)), anchors, strict=True):
-        _write(axes, text, spots[anchor], (x, y))
+    """Write each point's label (of a curve, the method's name once) where it covers least."""
+    named = [entry for _, points in drawn.groupby("method", sort=True) for entry in _named(points)]
+    spots = [_spot(axes, point) for _, point in named]
+    sizes = [(0.56 * FONT * len(text), 1.15 * FONT) for text, _ in named]
+    frame = Box(*(axes.bbox.extents * 72 / axes.get_figure(root=True).dpi))
+    boxes = place_labels(spots, sizes, _obstacles(axes, drawn), frame)
+    for (text, _), spot, box in zip(named, spots, boxes, strict=True):
+        _write(axes, text, spot, box)
+
+
+def _named(points: pd.DataFrame) -> list[tuple[str, pd.Series]]:
+    """Return the texts to write for one method, each with its point."""
+    rows = [points.iloc[at] for at in range(len(points))]
+    if not _is_curve(points):
+        return [(_label(row), row) for row in rows]
+    others = [row for row in rows if not row["uniform"]]
+    return [(_label(row), row) for row in rows if row["uniform"]] + [(one_line(row["method"], 34), row) for row in others[-1:]]
+
+
+def _label(point: pd.Series) -> str:
+    return f"{one_line(point['label'], 34)}{' (uniform)' if point['uniform'] else ''}"
+
+
+def _spot(axes: Axes, point: pd.Series) -> tuple[float, float]:
+    return _on_page(axes, max(point["embedding_bytes"], 1) * point["aside"], point["test_auc"])
+
+
+def _on_page(axes: Axes, size: float, auc: float) -> tuple[float, float]:
+    """Return where a point lies on the figure, in printer's points."""
+    x, y = axes.transData.transform((max(size, 1.0), auc)) * 72 / axes.get_figure(root=True).dpi
+    return float(x), float(y)
+
+
+def _obstacles(axes: Axes, drawn: pd.DataFrame) -> list[Box]:
+    """Return what labels should not cover: marks, bars, the lines between points, the uniform model's line."""
+    boxes = []
+    for at in range(len(drawn)):
+        point = drawn.iloc[at]
+        x, y = _spot(axes, point)
+        boxes.append(Box(x - 3.5, y - 3.5, x + 3.5, y + 3.5))
+        if point["n"] > 1:
+            ends = [_on_page(axes, 1, point[f"test_auc_{end}"])[1] for end in ("low", "high")]
+            boxes.append(Box(x - 1, ends[0], x + 1, ends[1]))
+    for height in drawn.loc[drawn["uniform"], "test_auc"]:
+        y = _on_page(axes, 1, height)[1]
+        boxes.append(Box(0, y - 0.5, axes.get_figure(root=True).get_figwidth() * 72, y + 0.5))
+    return boxes + _line_boxes(axes, drawn)
+
+
+def _line_boxes(axes: Axes, drawn: pd.DataFrame) -> list[Box]:
+    boxes = []
+    for _, points in drawn.groupby("method"):
+        spots = [_spot(axes, points.iloc[at]) for at in range(len(points))]
+        for start, end in zip(spots, spots[1:], strict=False) if _is_curve(points) else ():
+            along = np.linspace(start, end, 12)[1:-1]
+            boxes += [Box(x - 1.5, y - 1.5, x + 1.5, y + 1.5) for x, y in along]
+    return boxes
+
+
+def _write(axes: Axes, text: str, spot: tuple[float, float], box: Box) -> None:
+    """Write `text` into `box`, with a thin line from its point where that is not beside it."""
+    nearest = box.nearest(*spot)
+    far = math.dist(nearest, spot) > 8
+    axes.annotate(
+        text,
+        xy=spot,
+        xycoords="figure points",
+        xytext=((box.left + box.right) / 2, (box.bottom + box.top) / 2),
+        textcoords="figure points",
+        ha="center",
+        va="center_baseline",
+        parse_math=False,
+        annotation_clip=False,
+    )
+    if far:
+        axes.annotate(
+            "",
+            xy=spot,
+            xytext=nearest,
+            xycoords="figure points",
+            textcoords="figure points",
+            arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.5, "shrinkA": 1, "shrinkB": 4},
+            annotation_clip=False,
+        )

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from nasbench_rec.reports._columns import COLUMNS, READING, Column, failure, shown
+from nasbench_rec.reports._columns import COLUMNS, FIGURE_CAPTION, FIGURE_READING, READING, Column, failure, shown
 from nasbench_rec.reports._records import groups
 from nasbench_rec.reports._rows import LeaderboardRow, grouped_rows
 from nasbench_rec.reports._text import byte_size, clean, encoded, one_line, score, seconds
@@ -31,7 +31,11 @@ def html(frame: pd.DataFrame, records: pd.DataFrame, figures: Mapping[tuple[str,
         for dataset, backbone, rows in grouped_rows(frame)
     ]
     page = environment.from_string(source).render(
-        title=clean(title), sections=sections, columns=COLUMNS, reading=READING
+        title=clean(title),
+        sections=sections,
+        columns=COLUMNS,
+        reading=(*READING, FIGURE_READING),
+        figure_caption=FIGURE_CAPTION,
     )
     return encoded(page + "\n")
 

@@ -30,6 +30,7 @@ def terminal(frame: pd.DataFrame, width: int, title: str) -> Group:
     left_out = [column.head for column in shown(rows) if column not in columns]
     blocks: list[Table | Text] = [Text(one_line(title), style="bold")]
     for dataset, backbone, part in sections:
+        blocks.append(Text())
         blocks.append(_table(f"{one_line(dataset)}, {one_line(backbone)}", part, columns))
         blocks += [Text(f"{name}: {what}", style="red") for name, what in failures(part)]
     blocks += [Text(), Text(CAPTION, style="dim")]
@@ -56,7 +57,7 @@ def _table(title: str, rows: Sequence[LeaderboardRow], columns: Sequence[Column]
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
+    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 0, 0, 1))
     for column in columns:
         table.add_column(
             Text(column.head),

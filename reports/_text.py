@@ -49,7 +49,7 @@ def seconds(value: float) -> str:
     if math.isnan(value) or value == 0:
         return "" if math.isnan(value) else "0 s"
     if value < 600:
-        return f"{three_digits(value)} s" if value >= 0.01 else "<.01 s"
+        return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} s" if value >= 0.005 else "<.01 s"
     return f"{value / 60:.1f} min" if value < 7200 else f"{value / 3600:.1f} h"
 
 

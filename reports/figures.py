@@ -20,14 +20,6 @@ from nasbench_rec.statistics import paired_difference
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-CAPTION = (
-    "Mean test AUC over embedding bytes (logarithmic axis: values, index overhead, alignment matrices, mixture "
-    "weights and routers). Upright bars: 95 % interval of the mean over seeds (Student's t under 6 seeds, BCa "
-    "bootstrap from 6); level bars: smallest and largest plan over seeds. A line joins one method at several plan "
-    "budgets. Dashed: the uniform model. Overlapping bars do not show that two methods are equal: the paired "
-    "differences in the table are narrower, because seeds are shared."
-)
-
 POINT_COLUMNS = (
     "dataset",
     "backbone",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from nasbench_rec.reports import _writers
+from nasbench_rec.reports import _page, _writers
 from nasbench_rec.reports._files import write_files
 from nasbench_rec.reports._records import PAIR, groups, prepared, succeeded, uniform_label
 from nasbench_rec.reports._rows import LeaderboardRow
@@ -47,7 +47,7 @@ def write_leaderboard(records: pd.DataFrame, out: Path, title: str) -> list[Path
             "leaderboard.csv": _writers.csv(frame),
             "leaderboard.md": _writers.markdown(frame, title),
             "leaderboard.tex": _writers.latex(frame, title),
-            "leaderboard.html": _writers.html(frame, prepared(records), inline, title),
+            "leaderboard.html": _page.html(frame, prepared(records), inline, title),
             "auc_over_bytes.svg": figures.svg(figure),
             "auc_over_bytes.pdf": figures.pdf(figure),
         },

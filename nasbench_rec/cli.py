@@ -1,0 +1,397 @@
+"""The command line. Each verb imports what it needs, when it runs: `--help` stays fast."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+from tyro.conf import OmitSubcommandPrefixes, Positional, UseAppendAction, arg, subcommand
+
+from nasbench_rec.errors import ConfigError, DataError, NasbenchError, StoreError
+
+if TYPE_CHECKING:
+    from nasbench_rec.unit import Unit
+
+Set = Annotated[
+    UseAppendAction[tuple[str, ...]],
+    arg(metavar="NAME.FIELD=VALUE", help="Override a setting of a method, a data set or `protocol`: ihas.k=4."),
+]
+StorePath = Annotated[Path, arg(help="Folder of records and stages; the same folder continues where it stopped.")]
+DataDir = Annotated[Path | None, arg(help="Folder of raw data, or one above it.")]
+AsJson = Annotated[bool, tyro.conf.FlagCreatePairsOff, arg(name="json", help="Print JSON.")]
+
+
+@dataclass(frozen=True)
+class Methods:
+    """List the methods, or show one with its settings."""
+
+    name: Positional[str | None] = None
+    """A method to show."""
+    json: AsJson = False
+
+    def run(self) -> int:
+        """Print the list, or one entry."""
+        from nasbench_rec import describe
+
+        if self.name is None:
+            return _show_list(describe.methods(), ("name", "level", "budget", "data", "faithfulness", "title"), self.json)
+        return _show_one(describe.method(self.name), self.json)
+
+
+@dataclass(frozen=True)
+class Datasets:
+    """List the data sets, or show one with its settings."""
+
+    name: Positional[str | None] = None
+    """A data set to show."""
+    json: AsJson = False
+
+    def run(self) -> int:
+        """Print the list, or one entry."""
+        from nasbench_rec import describe
+
+        if self.name is None:
+            return _show_list(describe.datasets(), ("name", "rows", "title", "licence"), self.json)
+        return _show_one(describe.dataset(self.name), self.json)
+
+
+@dataclass(frozen=True)
+class Backbones:
+    """List the backbones, or show one."""
+
+    name: Positional[str | None] = None
+    """A backbone to show."""
+    json: AsJson = False
+
+    def run(self) -> int:
+        """Print the list, or one entry."""
+        from nasbench_rec import describe
+
+        if self.name is None:
+            return _show_list(describe.backbones(), ("name", "title", "alignments", "paper"), self.json)
+        return _show_one(describe.backbone(self.name), self.json)
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Read, encode and split a data set into a store."""
+
+    name: Positional[str]
+    """The data set."""
+    source: Annotated[Path | None, arg(help="Folder of the raw files.")] = None
+    download: Annotated[bool, tyro.conf.FlagCreatePairsOff, arg(help="Fetch the raw files into --source first.")] = False
+    set: Set = ()
+    store: StorePath = Path("results")
+
+    def run(self) -> int:
+        """Prepare and print what came out."""
+        from nasbench_rec.pipeline import Pipeline
+        from nasbench_rec.registry import dataset_class
+        from nasbench_rec.stages import Stages
+        from nasbench_rec.store import Store
+        from nasbench_rec.studies.leaderboard import parse_settings, task_of
+
+        if self.download:
+            if self.source is None:
+                raise ConfigError("--download needs --source FOLDER: where to put the files.")
+            dataset_class(self.name).download(self.source)
+        settings = parse_settings(self.set)
+        _only(settings, {self.name})
+        ref = task_of(self.name, "dnn", self.source, settings.get(self.name)).data
+        pipeline = Pipeline(Stages(Store(self.store).create().stages), self.source)
+        data = pipeline.prepare(ref)
+        rows = {name: len(data.split(name)) for name in ("train", "valid", "test")}
+        _print(f"{ref.label}: {rows['train']:,} / {rows['valid']:,} / {rows['test']:,} rows, {len(data.fields)} fields, "
+               f"{sum(f.cardinality for f in data.fields):,} values, fingerprint {data.fingerprint[:16]}")  # fmt: skip
+        return 0
+
+
+@dataclass(frozen=True)
+class Data:
+    """Prepare data sets."""
+
+    verb: Annotated[Prepare, subcommand("prepare", prefix_name=False)]
+
+    def run(self) -> int:
+        """Run the verb."""
+        return self.verb.run()
+
+
+@dataclass(frozen=True)
+class Run:
+    """Run one unit: one method, data set, backbone and seed."""
+
+    method: Positional[str]
+    """name, name/preset, or file.py:Class."""
+    dataset: str = "planted"
+    """The data set."""
+    backbone: str = "deepfm"
+    """The model above the embeddings."""
+    seed: int = 0
+    """Seed of init, search and data order."""
+    split_seed: int = 0
+    """Seed of the search split."""
+    ratio: float | None = None
+    """Plan budget, as a share of the uniform model's embedding bytes."""
+    trainings: float | None = None
+    """Search budget, in full trainings of the uniform model."""
+    set: Set = ()
+    store: StorePath = Path("results")
+    data_dir: DataDir = None
+    threads: int = 1
+    """Threads; a result is bit-identical for the same number."""
+
+    def run(self) -> int:
+        """Run the unit, or show its record if it is done."""
+        from nasbench_rec import progress
+        from nasbench_rec.studies.execute import Workers, execute
+        from nasbench_rec.studies.leaderboard import parse_settings, task_of
+        from nasbench_rec.registry import resolve_method
+        from nasbench_rec.seeds import Seeds
+        from nasbench_rec.store import Store
+        from nasbench_rec.unit import Unit
+
+        settings = parse_settings(self.set)
+        base = resolve_method(self.method).info.name
+        _only(settings, {base, self.method, self.dataset, "protocol"})
+        method = resolve_method(self.method, {**settings.get(base, {}), **settings.get(self.method, {})})
+        task = task_of(
+            self.dataset, _backbone(self.backbone), self.data_dir, settings.get(self.dataset), settings.get("protocol")
+        )
+        unit = Unit(task, method, Seeds.of(self.seed, self.split_seed), _ratio(self.ratio), self.trainings)
+        store = Store(self.store)
+        with progress.watch() as observer:
+            failed = execute([unit], store, Workers(1, self.threads), self.data_dir, observer)
+        progress.show_record(store.get(unit.key))
+        return 1 if failed else 0
+
+
+@dataclass(frozen=True)
+class LeaderboardVerb:
+    """Compare methods: run what is missing, then print and write the table and the page.
+
+    Without a file the leaderboard that comes with the package; options replace what the file says.
+    """
+
+    file: Positional[Path | None] = None
+    """A leaderboard's TOML file."""
+    datasets: tuple[str, ...] = ()
+    """Data sets."""
+    backbones: tuple[str, ...] = ()
+    """Backbones."""
+    methods: tuple[str, ...] = ()
+    """Methods: name, name/preset, or file.py:Class."""
+    seeds: int | None = None
+    """Number of seeds."""
+    ratios: tuple[float, ...] = ()
+    """Plan budgets, as shares of the uniform model's embedding bytes."""
+    trainings: float | None = None
+    """Search budget, in full trainings of the uniform model."""
+    set: Set = ()
+    store: StorePath = Path("results")
+    out: Annotated[Path | None, arg(help="Folder of the tables and the page; by default STORE/leaderboard.")] = None
+    data_dir: DataDir = None
+    workers: int = 1
+    """Units at a time (Ray tasks when above 1)."""
+    threads: int = 1
+    """Threads for each unit; a result is bit-identical for the same number."""
+    address: str | None = None
+    """A Ray cluster's address."""
+
+    def run(self) -> int:
+        """Run and report."""
+        from nasbench_rec import progress
+        from nasbench_rec.store import Store
+        from nasbench_rec.studies.execute import Workers, execute
+
+        if self.workers < 1 or self.threads < 1:
+            raise ConfigError("--workers and --threads must be at least 1.")
+        units = self._leaderboard().units(self.data_dir)
+        store = Store(self.store)
+        with progress.watch() as observer:
+            workers = Workers(self.workers, self.threads, self.address)
+            failed = execute(units, store, workers, self.data_dir, observer)
+        _report(store, self.out or self.store / "leaderboard", units)
+        return 1 if failed else 0
+
+    def _leaderboard(self) -> Any:
+        from nasbench_rec.studies.leaderboard import parse_settings, read_leaderboard, shipped
+
+        found = read_leaderboard(self.file) if self.file else shipped()
+        given = {k: getattr(self, k) for k in ("datasets", "backbones", "methods", "ratios") if getattr(self, k)}
+        given |= {k: getattr(self, k) for k in ("seeds", "trainings") if getattr(self, k) is not None}
+        settings = {k: dict(v) for k, v in found.settings.items()}
+        for name, values in parse_settings(self.set).items():
+            settings.setdefault(name, {}).update(values)
+        return dataclasses.replace(found, **given, settings=settings)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write the tables and the page of a store's records."""
+
+    store: StorePath = Path("results")
+    out: Annotated[Path | None, arg(help="Folder of the tables and the page; by default STORE/leaderboard.")] = None
+
+    def run(self) -> int:
+        """Report."""
+        from nasbench_rec.store import Store
+
+        _report(Store(self.store), self.out or self.store / "leaderboard", None)
+        return 0
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Re-run a record from itself, without its stages, and compare."""
+
+    key: Positional[str]
+    """The record's key, or its first characters."""
+    store: StorePath = Path("results")
+    data_dir: DataDir = None
+
+    def run(self) -> int:
+        """Compare and say what differs."""
+        from nasbench_rec.store import Store
+        from nasbench_rec.verify import verify
+
+        record = Store(self.store).get(self.key)
+        if record is None:
+            raise StoreError(f"{self.store} has no record {self.key!r}; `report` lists the records of a store.")
+        differences = verify(record, self.data_dir)
+        for line in differences:
+            _print(f"differs: {line}")
+        _print(f"{record['key']} {record['label']}: " + ("NOT reproduced" if differences else "reproduced bit for bit"))
+        return 1 if differences else 0
+
+
+Verb = (
+    Annotated[Methods, subcommand("methods")]
+    | Annotated[Datasets, subcommand("datasets")]
+    | Annotated[Backbones, subcommand("backbones")]
+    | Annotated[Data, subcommand("data")]
+    | Annotated[Run, subcommand("run")]
+    | Annotated[LeaderboardVerb, subcommand("leaderboard")]
+    | Annotated[Report, subcommand("report")]
+    | Annotated[Verify, subcommand("verify")]
+)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line; user errors are one message and exit code 2, failed units exit code 1."""
+    args = _split_sets(list(sys.argv[1:] if argv is None else argv))
+    verb = tyro.cli(OmitSubcommandPrefixes[Verb], args=args, prog="nasbench-rec", description=__doc_of_tool__)  # type: ignore[arg-type]
+    try:
+        sys.exit(verb.run())
+    except NasbenchError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        _fail("stopped; the same command continues where it was.", 130)
+
+
+__doc_of_tool__ = "Compare embedding-dimension search methods for click-through-rate models, honestly."
+
+
+def _fail(message: str, code: int = 2) -> None:
+    sys.stderr.write(f"nasbench-rec: {message}\n")
+    sys.exit(code)
+
+
+def _split_sets(args: list[str]) -> list[str]:
+    """Let `--set a.b=1 c.d=2` mean `--set a.b=1 --set c.d=2`."""
+    found: list[str] = []
+    after = False
+    for text in args:
+        if after and "=" in text and not text.startswith("-") and found[-1] != "--set":
+            found.append("--set")
+        after = text == "--set" or (after and "=" in text and not text.startswith("-"))
+        found.append(text)
+    return found
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+def _only(settings: dict[str, Any], names: set[str]) -> None:
+    from nasbench_rec.errors import unknown
+
+    for name in settings:
+        if name not in names:
+            raise ConfigError("--set: " + unknown("target", name, names))
+
+
+def _backbone(name: str) -> str:
+    from nasbench_rec.pipeline import check_backbone
+
+    return check_backbone(name)
+
+
+def _ratio(ratio: float | None) -> float | None:
+    if ratio is not None and not 0 < ratio <= 1:
+        raise ConfigError(f"--ratio {ratio}: must lie in (0, 1], a share of the uniform model's bytes.")
+    return ratio
+
+
+def _report(store: Any, out: Path, units: Sequence[Unit] | None) -> None:
+    from rich.console import Console
+
+    from nasbench_rec.reports.leaderboard import leaderboard_frame, write_leaderboard
+    from nasbench_rec.reports.terminal import print_leaderboard
+
+    frame = store.frame()
+    if units is not None:
+        frame = frame[frame["key"].isin([u.key for u in units])]
+    if frame.empty:
+        raise DataError(f"{store.path} has no records to report; run `nasbench-rec leaderboard --store {store.path}`.")
+    paths = write_leaderboard(frame, out, "Leaderboard")
+    print_leaderboard(leaderboard_frame(frame), Console())
+    _print("written: " + ", ".join(str(p) for p in paths))
+
+
+def _show_list(entries: list[dict[str, Any]], columns: tuple[str, ...], as_json: bool) -> int:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    if as_json:
+        _print(json.dumps(entries, indent=1))
+        return 0
+    table = Table(*columns, box=None, pad_edge=False)
+    for entry in entries:
+        table.add_row(*(Text(_cell(entry.get(c))) for c in columns))
+    Console().print(table)
+    return 0
+
+
+def _cell(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
+
+
+def _show_one(entry: dict[str, Any], as_json: bool) -> int:
+    from rich.console import Console
+    from rich.text import Text
+
+    if as_json:
+        _print(json.dumps(entry, indent=1))
+        return 0
+    console = Console()
+    settings = entry.pop("settings", [])
+    for name, value in entry.items():
+        if value not in (None, "", [], {}):
+            text = "; ".join(f"{k}: {v}" for k, v in value.items()) if isinstance(value, dict) else _cell(value)
+            console.print(Text(f"{name}: ", style="bold") + Text(text))
+    for s in settings:
+        line = Text(f"  {s['name']} = {s['default']!r}", style="cyan") + Text(f"  {s['help']}", style="default")
+        console.print(line + Text(f"  [{s['source']}]" if s.get("source") else ""), soft_wrap=True)
+    return 0
+
+
+if __name__ == "__main__":
+    main()

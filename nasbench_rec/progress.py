@@ -1,0 +1,105 @@
+"""Progress with remaining time: a bar in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+Record = dict[str, Any]
+
+
+class Watcher:
+    """Prints a line for each finished unit, and how long the rest may take."""
+
+    def __init__(self, console: Console, bar: Progress | None) -> None:
+        self.console, self.bar = console, bar
+        self.todo = self.finished_count = 0
+        self.begin = time.perf_counter()
+        self.computed: dict[str, int] = {}
+        self.reused: dict[str, int] = {}
+
+    def started(self, total: int, done: int) -> None:
+        """Say how much is to do."""
+        self.todo, self.begin = total - done, time.perf_counter()
+        self.console.print(Text(f"{total} units, {done} done before, {self.todo} to run"))
+        if self.bar and self.todo:
+            self.task = self.bar.add_task("units", total=self.todo)
+
+    def finished(self, record: Record) -> None:
+        """Print a finished unit."""
+        self.finished_count += 1
+        for use in record["stages"]:
+            counter = self.reused if use["reused"] else self.computed
+            counter[use["kind"]] = counter.get(use["kind"], 0) + 1
+        line = f"[{self.finished_count}/{self.todo}] {unit_line(record)}"
+        if self.bar:
+            self.bar.advance(self.task)
+        else:
+            rest = (time.perf_counter() - self.begin) / self.finished_count * (self.todo - self.finished_count)
+            line += f" | {_time(rest)} left"
+        self.console.print(Text(line, style="red" if record["status"] != "ok" else ""), soft_wrap=True)
+
+    def summary(self) -> None:
+        """Say which stages were computed and which were found."""
+        if not self.finished_count:
+            return
+        parts = [
+            f"{kind} {self.computed.get(kind, 0)} computed, {self.reused.get(kind, 0)} reused"
+            for kind in ("search", "derive", "train", "test")
+        ]
+        self.console.print(Text("stages: " + "; ".join(parts)))
+
+
+def unit_line(record: Record) -> str:
+    """Return one line of a record: what, score, and which stages were computed."""
+    name = f"{record['dataset']} {record['backbone']} {record['label']} seed {record['unit']['seeds']['init']}"
+    if record["status"] != "ok":
+        return f"{name}: FAILED: {record['error']}"
+    uses = {use["kind"]: "reused" if use["reused"] else f"{use['seconds']:.1f} s" for use in reversed(record["stages"])}
+    stages = ", ".join(f"{kind} {uses[kind]}" for kind in ("search", "train") if kind in uses)
+    return f"{name}: test AUC {record['scores']['test_auc']:.4f} ({stages})"
+
+
+def show_record(record: Record | None) -> None:
+    """Print a record for reading."""
+    if record is None:
+        return
+    console = Console()
+    console.print(Text(unit_line(record)), soft_wrap=True)
+    for part in ("scores", "recovery"):
+        values = {k: v for k, v in record.get(part, {}).items() if v is not None}
+        if values:
+            console.print(Text(f"{part}: " + ", ".join(f"{k} {v:.5f}" for k, v in values.items())), soft_wrap=True)
+    for item in record.get("ledger", {}).get("items", []):
+        note = f" ({item['note']})" if item["note"] else ""
+        console.print(Text(f"  {item['part']}{note}: {item['params']:,} parameters, {item['bytes']:,} bytes"))
+    if "plan" in record:
+        widths = ", ".join(f"{k} {v:g}" for k, v in record["plan"]["widths"].items())
+        console.print(Text(f"plan: {record['plan']['kind']}, {record['plan']['recipe']}; widths {widths}"), soft_wrap=True)
+    console.print(Text(f"key: {record['key']}"))
+
+
+def _time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+@contextmanager
+def watch() -> Iterator[Watcher]:
+    """Watch a run on standard error."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        watcher = Watcher(console, None)
+        yield watcher
+    else:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console, transient=True) as bar:
+            watcher = Watcher(console, bar)
+            yield watcher
+    watcher.summary()

@@ -1,0 +1,130 @@
+"""A leaderboard: data sets x backbones x methods x plan budgets x seeds, as units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from nasbench_rec.config import build, plain, read_toml
+from nasbench_rec.errors import ConfigError, unknown
+from nasbench_rec.pipeline import check_backbone
+from nasbench_rec.protocol import Protocol
+from nasbench_rec.registry import Method, resolve_dataset, resolve_method
+from nasbench_rec.seeds import Seeds
+from nasbench_rec.unit import DataRef, Task, Unit
+
+REFERENCE = "fixed"
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """What is compared. The reference `fixed` at full width always takes part: differences are paired with it.
+
+    Methods with a plan budget appear once for each of `ratios`, the others once, where they land.
+    `settings` are overrides: `[settings.ihas] k = 4`, `[settings.planted] tier = "T3"`, `[settings.protocol] ...`.
+    """
+
+    datasets: tuple[str, ...] = ("planted",)
+    backbones: tuple[str, ...] = ("deepfm",)
+    methods: tuple[str, ...] = (REFERENCE,)
+    seeds: int = 3
+    ratios: tuple[float, ...] = (0.5,)
+    trainings: float | None = None
+    split_seed: int = 0
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse empty lists and values that make no sense."""
+        for name in ("datasets", "backbones", "methods"):
+            if not getattr(self, name):
+                raise ConfigError(f"leaderboard: {name} is empty; name at least one.")
+        if self.seeds < 1:
+            raise ConfigError(f"leaderboard: seeds = {self.seeds}; at least 1.")
+        for ratio in self.ratios:
+            if not 0 < ratio <= 1:
+                raise ConfigError(f"leaderboard: ratio {ratio} is not in (0, 1]: a share of the uniform model's bytes.")
+        if self.trainings is not None and self.trainings <= 0:
+            raise ConfigError(f"leaderboard: trainings = {self.trainings}; above 0, or left out for no limit.")
+
+    def units(self, data_dir: Path | None) -> list[Unit]:
+        """Return all units, the reference's first: others share its stages.
+
+        Names, settings and source files are checked here, before anything runs.
+        """
+        methods = self._methods()
+        self._check_settings(methods)
+        tasks = [
+            task_of(name, check_backbone(backbone), data_dir, self.settings.get(name), self.settings.get("protocol"))
+            for name in dict.fromkeys(self.datasets)
+            for backbone in dict.fromkeys(self.backbones)
+        ]
+        found = [
+            Unit(task, method, Seeds.of(seed, self.split_seed), ratio, self.trainings)
+            for method in methods
+            for task in tasks
+            for seed in range(self.seeds)
+            for ratio in self._ratios(method)
+        ]
+        return list({unit.key: unit for unit in found}.values())
+
+    def _methods(self) -> list[Method]:
+        named = list(dict.fromkeys([REFERENCE, *self.methods]))
+        return [resolve_method(name, self._overrides(name)) for name in named]
+
+    def _overrides(self, method: str) -> dict[str, Any]:
+        """Settings of a method's name hold for all its presets; those of `name/preset` come on top."""
+        base = resolve_method(method).info.name
+        return {**self.settings.get(base, {}), **(self.settings.get(method, {}) if method != base else {})}
+
+    def _ratios(self, method: Method) -> list[float | None]:
+        if method.info.budget == "none":
+            return [None]
+        ratios: list[float | None] = [r for r in dict.fromkeys(self.ratios) if r < 1 or method.spec != REFERENCE]
+        return [None, *ratios] if method.spec == REFERENCE else ratios
+
+    def _check_settings(self, methods: list[Method]) -> None:
+        named = {*(m.info.name for m in methods), *self.methods, *self.datasets, "protocol"}
+        for name in self.settings:
+            if name not in named:
+                raise ConfigError("settings: " + unknown("method or data set of this leaderboard", name, named))
+
+
+def task_of(
+    dataset: str,
+    backbone: str,
+    data_dir: Path | None,
+    data_settings: Mapping[str, Any] | None = None,
+    protocol_settings: Mapping[str, Any] | None = None,
+) -> Task:
+    """Return the task of a data set, with its recommended protocol and overrides; checks its source files."""
+    source = resolve_dataset(dataset, data_settings)
+    ref = DataRef(dataset, source.source_fingerprint(data_dir), plain(source.config))
+    values = {**source.info.protocol, **(protocol_settings or {})}
+    return Task(ref, backbone, build(Protocol, plain(values), "protocol"))
+
+
+def shipped(name: str = "leaderboard") -> Leaderboard:
+    """Return a leaderboard that comes with the package."""
+    return read_leaderboard(Path(str(files("nasbench_rec.studies") / f"{name}.toml")))
+
+
+def read_leaderboard(path: Path) -> Leaderboard:
+    """Read a leaderboard's TOML file, strictly."""
+    return build(Leaderboard, read_toml(path), str(path))
+
+
+def parse_settings(texts: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """Read `--set name.field=value` texts; `name` is a method, a data set or `protocol`."""
+    from nasbench_rec.config import literal
+
+    found: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        target, equals, value = text.partition("=")
+        name, dot, setting = target.rpartition(".")
+        if not (equals and dot and name and setting):
+            raise ConfigError(f"--set {text!r}: write it as name.field=value, for example ihas.k=4 or protocol.dim=16.")
+        found.setdefault(name, {})[setting] = literal(value)
+    return found
