@@ -40,24 +40,24 @@ Written by `python benchmarks/throughput.py --out docs/benchmarks.md` (`make ben
 
 ## Samples per second
 
-DeepFM with embeddings of 16 on clicks in the shape of Criteo's (39 fields, {values:,} values, power-law counts),
-batch {options.batch}, {options.rows:,} rows a turn, {options.rounds} turns a side after one to warm up. The sides
-alternate turn by turn, each in a process of its own. Ours is the project's training loop; FuxiCTR is its own
-layers, loop and loader with its defaults (Adam on whole tables, gradient norm clipped at 10). `row_adam` moves
-only the rows of the batch, which is not quite Adam; `dense_adam` is the same optimiser as FuxiCTR's. No decay,
-dropout or batch normalisation on any side.
+DeepFM with embeddings of 16 on clicks in the shape of Criteo's (39 fields, {values:,} values, power-law
+counts), batch {options.batch}, {options.rows:,} rows a turn, {options.rounds} turns a side after one to
+warm up. The sides alternate turn by turn, each in a process of its own. Ours is the project's training
+loop; FuxiCTR is its own layers, loop and loader with its defaults (Adam on whole tables, gradient norm
+clipped at 10). `row_adam` moves only the rows of the batch, which is not quite Adam; `dense_adam` is
+the same optimiser as FuxiCTR's. No decay, dropout or batch normalisation on any side.
 
 {speeds}
 ## Is it the same training?
 
-Mean training loss of each epoch on smaller clicks (DeepFM, MLP 16-8, batch 512), from the same weights on the
-same batches; plain PyTorch is `nn.Embedding` and `torch.optim.Adam`. `row_adam` is another optimiser, so its
-curve stands beside, with the log loss on held-out rows.
+Mean training loss of each epoch on smaller clicks (DeepFM, MLP 16-8, batch 512), from the same weights
+on the same batches; plain PyTorch is `nn.Embedding` and `torch.optim.Adam`. `row_adam` is another
+optimiser, so its curve stands beside, with the log loss on held-out rows.
 
 {losses}
 
-Largest difference of `dense_adam` and plain PyTorch over {epochs} epochs: {gap:.1e} (tolerance {tolerance:.0e}):
-{verdict}.
+Largest difference of `dense_adam` and plain PyTorch over {epochs} epochs: {gap:.1e} (tolerance
+{tolerance:.0e}): {verdict}.
 """
 log = logging.getLogger("throughput")
 

@@ -44,6 +44,9 @@ class AutoDimEmbedding(MixtureEmbedding):
         gumbel = -torch.empty_like(log_alpha).exponential_().log()
         return torch.softmax((log_alpha + gumbel) / self.tau, 1)
 
+    def shares(self, ids: Tensor) -> Tensor:
+        return self.mixture().unsqueeze(0)
+
 
 class Temperature(Hook):
     def __init__(self, embedding: AutoDimEmbedding, steps: int | None) -> None:
@@ -55,8 +58,15 @@ class Temperature(Hook):
 
 
 class AutoDim(Searcher):
-    info = MethodInfo(name="autodim", title="AutoDim", level="field", data="train+search", budget="none",
-        plans=("field_dims",), faithfulness="faithful")
+    info = MethodInfo(
+        name="autodim",
+        title="AutoDim",
+        level="field",
+        data="train+search",
+        budget="none",
+        plans=("field_dims",),
+        faithfulness="faithful",
+    )
     Config = AutoDimConfig
 
     def search(self, task: SearchTask) -> SearchState:

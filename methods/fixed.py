@@ -15,7 +15,9 @@ class FixedConfig:
     """Settings of `fixed`."""
 
     width: int | None = setting(
-        None, "width of every field; none: the base width, or the widest that the plan budget allows", stage="derive"
+        None,
+        "width of every field; none: the base width, or the widest that the plan budget allows",
+        stage="derive",
     )
 
 
@@ -42,5 +44,7 @@ class Fixed(Searcher):
         """Return the uniform plan."""
         width = self.config.width or int((size.ratio or 1.0) * task.layout.dim + 1e-9)
         if width < 1:
-            raise PlanError(f"a plan budget of {size.ratio:g} is below a uniform width of 1 (d = {task.layout.dim}).")
+            raise PlanError(
+                f"a plan budget of {size.ratio:g} is below a uniform width of 1 (d = {task.layout.dim})."
+            )
         return uniform(task.layout, width)

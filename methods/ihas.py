@@ -86,8 +86,12 @@ class IHASConfig:
         source="inferred from Figure 1",
         space={"type": "categorical", "choices": [True, False]},
     )
-    gate_hidden: tuple[int, ...] = setting((), "hidden layers of the gate network; none: linear", source="inferred")
-    gate_bias: float = setting(1.0, "initial bias of the gate logits (1: start mostly open)", source="prototype")
+    gate_hidden: tuple[int, ...] = setting(
+        (), "hidden layers of the gate network; none: linear", source="inferred"
+    )
+    gate_bias: float = setting(
+        1.0, "initial bias of the gate logits (1: start mostly open)", source="prototype"
+    )
     gate_lr: float = setting(
         1e-2,
         "Adam's learning rate of the gate network",
@@ -104,9 +108,15 @@ class IHASConfig:
         source="inferred (AdaFS' set-up)",
         space={"type": "int", "low": 0, "high": 4},
     )
-    epochs: int | None = setting(None, "gated epochs; none: the protocol's epochs less the warm-up", source="inferred")
+    epochs: int | None = setting(
+        None, "gated epochs; none: the protocol's epochs less the warm-up", source="inferred"
+    )
     k: int = setting(
-        2, "clusters", source="paper's first experiment", space={"type": "int", "low": 2, "high": 8}, stage="derive"
+        2,
+        "clusters",
+        source="paper's first experiment",
+        space={"type": "int", "low": 2, "high": 8},
+        stage="derive",
     )
     selection: Literal["half", "valley", "topk"] = setting(
         "half",
@@ -124,10 +134,16 @@ class IHASConfig:
     )
     restarts: int = setting(10, "restarts of K-Means", source="inferred", stage="derive")
     threshold: float | None = setting(
-        None, "theta, the cut of the averaged masks; none: searched on the search split", source="paper", stage="derive"
+        None,
+        "theta, the cut of the averaged masks; none: searched on the search split",
+        source="paper",
+        stage="derive",
     )
     thresholds: tuple[float, ...] = setting(
-        (0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), "grid of the search", source="inferred", stage="derive"
+        (0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+        "grid of the search",
+        source="inferred",
+        stage="derive",
     )
     threshold_per_cluster: bool = setting(
         True, "one theta for each cluster, or one for all", source="inferred", stage="derive"
@@ -185,7 +201,9 @@ def binary_concrete(logits: Tensor, tau: float, hard: bool) -> Tensor:
 
 def regularizer(pi: Tensor, t: float, polarization: float, scope: str) -> Tensor:
     """R(pi) = t mean(pi) - polarization * mean |pi - mean(pi)|, for pi [B, D] in [0, 1]."""
-    center = {"sample": lambda: pi.mean(1, keepdim=True), "gate": lambda: pi.mean(0), "batch": pi.mean}[scope]()
+    center = {"sample": lambda: pi.mean(1, keepdim=True), "gate": lambda: pi.mean(0), "batch": pi.mean}[
+        scope
+    ]()
     return t * pi.mean() - polarization * (pi - center).abs().mean()
 
 
@@ -230,7 +248,9 @@ class _Gates(Hook):
     def on_evaluation(self, step: Step, scores: dict[str, float]) -> None:
         """Close an epoch of the polarization trend."""
         mean, low, high = (self._sum / max(self._count, 1)).tolist()
-        self.trend.append({"epoch": step.epoch, "mean": mean, "near_0": low, "near_1": high, "tau": self.embedding.tau})
+        self.trend.append(
+            {"epoch": step.epoch, "mean": mean, "near_0": low, "near_1": high, "tau": self.embedding.tau}
+        )
         self._sum, self._count = torch.zeros(3), 0
 
 
@@ -275,7 +295,9 @@ class IHAS(Searcher):
         if config.bilevel:
             gate = tuple(embedding.gate.parameters())
             lr, every = config.gate_lr, config.bilevel_every
-            hooks.append(Bilevel(gate, task.search, task.protocol, task.seed, lr=lr, every=every, loss=gates.penalty))
+            hooks.append(
+                Bilevel(gate, task.search, task.protocol, task.seed, lr=lr, every=every, loss=gates.penalty)
+            )
         epochs = config.epochs or max(1, task.protocol.epochs - config.warmup_epochs)
         task.fit(model, hooks, epochs=epochs, early_stopping=False)
         task.diagnose("trend", gates.trend)
@@ -289,7 +311,9 @@ class IHAS(Searcher):
         e, logits = gate_outputs(model, task.train, task.protocol.device)
         cut = selection_cut(logits.sigmoid(), self.config.selection, self.config.keep)
         features = cluster_features(e, logits, cut, self.config.cluster_on)
-        labels, centroids = cluster(features.numpy(), self.config.k, self.config.restarts, task.rng("clusters"))
+        labels, centroids = cluster(
+            features.numpy(), self.config.k, self.config.restarts, task.rng("clusters")
+        )
         masks = (logits.sigmoid() > cut).numpy()
         mean = np.stack([masks[labels == c].mean(0) for c in range(len(centroids))])
         router = self._router(task, state, cut, centroids)
@@ -321,7 +345,9 @@ class IHAS(Searcher):
             return np.full(len(mean), self.config.threshold)
         grid = np.array(self.config.thresholds)
         sizes = np.bincount(search_cluster, minlength=len(mean))
-        curve = np.stack([_threshold_curve(task, model, mean[c], search_cluster == c, grid) for c in range(len(mean))])
+        curve = np.stack(
+            [_threshold_curve(task, model, mean[c], search_cluster == c, grid) for c in range(len(mean))]
+        )
         task.diagnose("threshold_curve", {"theta": grid.tolist(), "logloss": curve.tolist()})
         if self.config.threshold_per_cluster:
             return grid[curve.argmin(1)]
@@ -337,8 +363,6 @@ class _Frozen(Hook):
     def own_parameters(self) -> Sequence[torch.nn.Parameter]:
         """Return the parameters that stay as they are."""
         return self._parameters
-
-
 
 
 @torch.no_grad()
@@ -368,7 +392,9 @@ def selection_cut(pi: Tensor, selection: str, keep: float) -> float:
     return float((edges[middle] + edges[middle + 1]) / 2)
 
 
-def cluster(features: np.ndarray, k: int, restarts: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def cluster(
+    features: np.ndarray, k: int, restarts: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """K-Means: labels [N] and centroids [k', D]; k' < k where fewer distinct clusters are left."""
     import warnings
 
@@ -382,7 +408,9 @@ def cluster(features: np.ndarray, k: int, restarts: int, rng: np.random.Generato
         warnings.simplefilter("ignore", ConvergenceWarning)
         means.fit(features)
     centroids = means.cluster_centers_.astype(np.float32)
-    labels = np.concatenate([_nearest(part, centroids) for part in np.array_split(features, max(1, len(features) // 8192))])
+    labels = np.concatenate(
+        [_nearest(part, centroids) for part in np.array_split(features, max(1, len(features) // 8192))]
+    )
     kept = np.unique(labels)
     return np.searchsorted(kept, labels), centroids[kept]
 
@@ -439,7 +467,9 @@ def _diagnose(
     rate = masks.mean(0)
     # The mean Hamming distance (share of gates) of two random samples is 2 p (1 - p), averaged over gates.
     task.diagnose("hamming_between_samples", float((2 * rate * (1 - rate)).mean()))
-    task.diagnose("keep_rate_per_field", masks.reshape(len(masks), len(task.fields), -1).mean((0, 2)).tolist())
+    task.diagnose(
+        "keep_rate_per_field", masks.reshape(len(masks), len(task.fields), -1).mean((0, 2)).tolist()
+    )
     task.diagnose("cut", cut)
     task.diagnose("clusters", len(sizes))
     task.diagnose("cluster_sizes", sizes.tolist())

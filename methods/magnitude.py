@@ -78,7 +78,9 @@ class Magnitude(Searcher):
         magnitude = state.tensors[UNIFORM_TABLE].abs().numpy()
         kept = most_nonzeros(*magnitude.shape, limit)
         if kept == 0:
-            raise PlanError(f"a plan budget of {limit} bytes holds no entry and its index; give a larger one.")
+            raise PlanError(
+                f"a plan budget of {limit} bytes holds no entry and its index; give a larger one."
+            )
         mask = largest(magnitude, kept)
         weights = state.tensors
         if self.config.recipe == "rewind":

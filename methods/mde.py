@@ -84,10 +84,15 @@ class MDE(Searcher):
         limit = size.bytes(task.layout)
         if limit is None:
             return self._plan(task, shares, task.layout.dim)
-        costs = [(_bytes(task, self._plan(task, shares, scale)), scale) for scale in _scales(shares, task.layout.dim)]
+        costs = [
+            (_bytes(task, self._plan(task, shares, scale)), scale)
+            for scale in _scales(shares, task.layout.dim)
+        ]
         fitting = [found for found in costs if found[0] <= limit]
         if not fitting:
-            raise PlanError(f"the narrowest plan takes {min(costs)[0]} bytes, more than the {limit} of {size.ratio:g}.")
+            raise PlanError(
+                f"the narrowest plan takes {min(costs)[0]} bytes, more than the {limit} of {size.ratio:g}."
+            )
         return self._plan(task, shares, max(fitting)[1])
 
     def _shares(self, cardinalities: np.ndarray) -> np.ndarray:

@@ -9,17 +9,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nasbench_rec.cost import EMBEDDING_PARTS
 from nasbench_rec.errors import PlanError
 from nasbench_rec.plans import EmbeddingPlan, FieldDims
 from nasbench_rec.protocol import setting
-from nasbench_rec.searcher import EMBEDDING_PARTS, MethodInfo, PlanBudget, Searcher, SearchState, SearchTask
+from nasbench_rec.searcher import MethodInfo, PlanBudget, Searcher, SearchState, SearchTask
 
 
 @dataclass(frozen=True)
 class RandomConfig:
     """Settings of `random`."""
 
-    ratio: float = setting(0.5, "share of the uniform model's bytes where no plan budget is given", stage="derive")
+    ratio: float = setting(
+        0.5, "share of the uniform model's bytes where no plan budget is given", stage="derive"
+    )
 
 
 class Random(Searcher):

@@ -20,9 +20,13 @@ if TYPE_CHECKING:
 
 Set = Annotated[
     UseAppendAction[tuple[str, ...]],
-    arg(metavar="NAME.FIELD=VALUE", help="Override a setting of a method, a data set or `protocol`: ihas.k=4."),
+    arg(
+        metavar="NAME.FIELD=VALUE", help="Override a setting of a method, a data set or `protocol`: ihas.k=4."
+    ),
 ]
-StorePath = Annotated[Path, arg(help="Folder of records and stages; the same folder continues where it stopped.")]
+StorePath = Annotated[
+    Path, arg(help="Folder of records and stages; the same folder continues where it stopped.")
+]
 DataDir = Annotated[Path | None, arg(help="Folder of raw data, or one above it.")]
 AsJson = Annotated[bool, tyro.conf.FlagCreatePairsOff, arg(name="json", help="Print JSON.")]
 
@@ -40,7 +44,9 @@ class Methods:
         from nasbench_rec import describe
 
         if self.name is None:
-            return _show_list(describe.methods(), ("name", "level", "budget", "data", "faithfulness", "title"), self.json)
+            return _show_list(
+                describe.methods(), ("name", "level", "budget", "data", "faithfulness", "title"), self.json
+            )
         return _show_one(describe.method(self.name), self.json)
 
 
@@ -85,38 +91,69 @@ class Prepare:
     name: Positional[str]
     """The data set."""
     source: Annotated[Path | None, arg(help="Folder of the raw files.")] = None
-    download: Annotated[bool, tyro.conf.FlagCreatePairsOff, arg(help="Fetch the raw files into --source first.")] = False
+    download: Annotated[
+        bool, tyro.conf.FlagCreatePairsOff, arg(help="Fetch the raw files into --source first.")
+    ] = False
     set: Set = ()
     store: StorePath = Path("results")
 
     def run(self) -> int:
         """Prepare and print what came out."""
-        from nasbench_rec.pipeline import Pipeline
         from nasbench_rec.registry import dataset_class
-        from nasbench_rec.stages import Stages
-        from nasbench_rec.store import Store
-        from nasbench_rec.studies.leaderboard import parse_settings, task_of
 
         if self.download:
             if self.source is None:
                 raise ConfigError("--download needs --source FOLDER: where to put the files.")
             dataset_class(self.name).download(self.source)
-        settings = parse_settings(self.set)
-        _only(settings, {self.name})
-        ref = task_of(self.name, "dnn", self.source, settings.get(self.name)).data
-        pipeline = Pipeline(Stages(Store(self.store).create().stages), self.source)
-        data = pipeline.prepare(ref)
-        rows = {name: len(data.split(name)) for name in ("train", "valid", "test")}
-        _print(f"{ref.label}: {rows['train']:,} / {rows['valid']:,} / {rows['test']:,} rows, {len(data.fields)} fields, "
-               f"{sum(f.cardinality for f in data.fields):,} values, fingerprint {data.fingerprint[:16]}")  # fmt: skip
+        _print(_prepared(self.name, self.source, self.set, self.store)[0])
         return 0
 
 
 @dataclass(frozen=True)
-class Data:
-    """Prepare data sets."""
+class ShowData:
+    """Show rows, fields, cardinalities and positive rates of a data set; prepares it where needed."""
 
-    verb: Annotated[Prepare, subcommand("prepare", prefix_name=False)]
+    name: Positional[str]
+    """The data set."""
+    source: Annotated[Path | None, arg(help="Folder of the raw files.")] = None
+    set: Set = ()
+    store: StorePath = Path("results")
+
+    def run(self) -> int:
+        """Print a line per split and per field."""
+        text, data = _prepared(self.name, self.source, self.set, self.store)
+        _print(text)
+        for name in ("train", "valid", "test"):
+            split = data.split(name)
+            _print(f"  {name}: {len(split):,} rows, {split.labels.mean():.4f} positive")
+        for f, counts in zip(data.fields, data.counts, strict=True):
+            top = counts.max() / max(counts.sum(), 1)
+            _print(f"  {f.name}: {f.cardinality:,} ids, most frequent {top:.1%}, {int((counts == 0).sum())} not in train")
+        return 0
+
+
+def _prepared(name: str, source: Path | None, sets: tuple[str, ...], folder: Path) -> tuple[str, Any]:
+    """Prepare a data set; return a line about it, and the data set."""
+    from nasbench_rec.pipeline import Pipeline
+    from nasbench_rec.stages import Stages
+    from nasbench_rec.store import Store
+    from nasbench_rec.studies.leaderboard import parse_settings, task_of
+
+    settings = parse_settings(sets)
+    _only(settings, {name})
+    ref = task_of(name, "dnn", source, settings.get(name)).data
+    data = Pipeline(Stages(Store(folder).create().stages), source).prepare(ref)
+    rows = " / ".join(f"{len(data.split(split)):,}" for split in ("train", "valid", "test"))
+    values = sum(f.cardinality for f in data.fields)
+    text = f"{ref.label}: {rows} rows, {len(data.fields)} fields, {values:,} ids, "
+    return text + f"fingerprint {data.fingerprint[:16]}", data
+
+
+@dataclass(frozen=True)
+class Data:
+    """Prepare and show data sets."""
+
+    verb: Annotated[Prepare, subcommand("prepare")] | Annotated[ShowData, subcommand("show")]
 
     def run(self) -> int:
         """Run the verb."""
@@ -150,11 +187,11 @@ class Run:
     def run(self) -> int:
         """Run the unit, or show its record if it is done."""
         from nasbench_rec import progress
-        from nasbench_rec.studies.execute import Workers, execute
-        from nasbench_rec.studies.leaderboard import parse_settings, task_of
         from nasbench_rec.registry import resolve_method
         from nasbench_rec.seeds import Seeds
         from nasbench_rec.store import Store
+        from nasbench_rec.studies.execute import Workers, execute
+        from nasbench_rec.studies.leaderboard import parse_settings, task_of
         from nasbench_rec.unit import Unit
 
         settings = parse_settings(self.set)
@@ -162,7 +199,11 @@ class Run:
         _only(settings, {base, self.method, self.dataset, "protocol"})
         method = resolve_method(self.method, {**settings.get(base, {}), **settings.get(self.method, {})})
         task = task_of(
-            self.dataset, _backbone(self.backbone), self.data_dir, settings.get(self.dataset), settings.get("protocol")
+            self.dataset,
+            _backbone(self.backbone),
+            self.data_dir,
+            settings.get(self.dataset),
+            settings.get("protocol"),
         )
         unit = Unit(task, method, Seeds.of(self.seed, self.split_seed), _ratio(self.ratio), self.trainings)
         store = Store(self.store)
@@ -195,7 +236,9 @@ class LeaderboardVerb:
     """Search budget, in full trainings of the uniform model."""
     set: Set = ()
     store: StorePath = Path("results")
-    out: Annotated[Path | None, arg(help="Folder of the tables and the page; by default STORE/leaderboard.")] = None
+    out: Annotated[
+        Path | None, arg(help="Folder of the tables and the page; by default STORE/leaderboard.")
+    ] = None
     data_dir: DataDir = None
     workers: int = 1
     """Units at a time (Ray tasks when above 1)."""
@@ -224,7 +267,9 @@ class LeaderboardVerb:
         from nasbench_rec.studies.leaderboard import parse_settings, read_leaderboard, shipped
 
         found = read_leaderboard(self.file) if self.file else shipped()
-        given = {k: getattr(self, k) for k in ("datasets", "backbones", "methods", "ratios") if getattr(self, k)}
+        given = {
+            k: getattr(self, k) for k in ("datasets", "backbones", "methods", "ratios") if getattr(self, k)
+        }
         given |= {k: getattr(self, k) for k in ("seeds", "trainings") if getattr(self, k) is not None}
         settings = {k: dict(v) for k, v in found.settings.items()}
         for name, values in parse_settings(self.set).items():
@@ -237,7 +282,9 @@ class Report:
     """Write the tables and the page of a store's records."""
 
     store: StorePath = Path("results")
-    out: Annotated[Path | None, arg(help="Folder of the tables and the page; by default STORE/leaderboard.")] = None
+    out: Annotated[
+        Path | None, arg(help="Folder of the tables and the page; by default STORE/leaderboard.")
+    ] = None
 
     def run(self) -> int:
         """Report."""
@@ -263,11 +310,16 @@ class Verify:
 
         record = Store(self.store).get(self.key)
         if record is None:
-            raise StoreError(f"{self.store} has no record {self.key!r}; `report` lists the records of a store.")
+            raise StoreError(
+                f"{self.store} has no record {self.key!r}; `report` lists the records of a store."
+            )
         differences = verify(record, self.data_dir)
         for line in differences:
             _print(f"differs: {line}")
-        _print(f"{record['key']} {record['label']}: " + ("NOT reproduced" if differences else "reproduced bit for bit"))
+        _print(
+            f"{record['key']} {record['label']}: "
+            + ("NOT reproduced" if differences else "reproduced bit for bit")
+        )
         return 1 if differences else 0
 
 
@@ -286,7 +338,13 @@ Verb = (
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line; user errors are one message and exit code 2, failed units exit code 1."""
     args = _split_sets(list(sys.argv[1:] if argv is None else argv))
-    verb = tyro.cli(OmitSubcommandPrefixes[Verb], args=args, prog="nasbench-rec", description=__doc_of_tool__)  # type: ignore[arg-type]
+    verb: Any = tyro.cli(
+        Verb,  # type: ignore[arg-type]
+        args=args,
+        prog="nasbench-rec",
+        description=ABOUT,
+        config=(OmitSubcommandPrefixes,),
+    )
     try:
         sys.exit(verb.run())
     except NasbenchError as error:
@@ -295,7 +353,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         _fail("stopped; the same command continues where it was.", 130)
 
 
-__doc_of_tool__ = "Compare embedding-dimension search methods for click-through-rate models, honestly."
+ABOUT = "Compare embedding-dimension search methods for click-through-rate models, honestly."
 
 
 def _fail(message: str, code: int = 2) -> None:
@@ -349,7 +407,9 @@ def _report(store: Any, out: Path, units: Sequence[Unit] | None) -> None:
     if units is not None:
         frame = frame[frame["key"].isin([u.key for u in units])]
     if frame.empty:
-        raise DataError(f"{store.path} has no records to report; run `nasbench-rec leaderboard --store {store.path}`.")
+        raise DataError(
+            f"{store.path} has no records to report; run `nasbench-rec leaderboard --store {store.path}`."
+        )
     paths = write_leaderboard(frame, out, "Leaderboard")
     print_leaderboard(leaderboard_frame(frame), Console())
     _print("written: " + ", ".join(str(p) for p in paths))
@@ -385,10 +445,14 @@ def _show_one(entry: dict[str, Any], as_json: bool) -> int:
     settings = entry.pop("settings", [])
     for name, value in entry.items():
         if value not in (None, "", [], {}):
-            text = "; ".join(f"{k}: {v}" for k, v in value.items()) if isinstance(value, dict) else _cell(value)
+            text = (
+                "; ".join(f"{k}: {v}" for k, v in value.items()) if isinstance(value, dict) else _cell(value)
+            )
             console.print(Text(f"{name}: ", style="bold") + Text(text))
     for s in settings:
-        line = Text(f"  {s['name']} = {s['default']!r}", style="cyan") + Text(f"  {s['help']}", style="default")
+        line = Text(f"  {s['name']} = {s['default']!r}", style="cyan") + Text(
+            f"  {s['help']}", style="default"
+        )
         console.print(line + Text(f"  [{s['source']}]" if s.get("source") else ""), soft_wrap=True)
     return 0
 

@@ -214,7 +214,7 @@ def fit_composite(kind: str, cardinality: int, width: int, params: int, **fixed:
     if fitting == 0:
         raise PlanError(
             f"a {kind!r} composite of {cardinality} ids of width {width} needs at least {cost(sizes[0])} "
-            f"parameters, {params} are allowed: allow more, choose a smaller width, or the composite 'hash'."
+            f"parameters, {params} are allowed: allow more, or choose a smaller width or another composite."
         )
     return {**fixed, found.size: sizes[fitting - 1]}
 

@@ -59,7 +59,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); give the path of a TOML file.") from None
+        raise ConfigError(
+            f"{path}: cannot be read ({error.strerror}); give the path of a TOML file."
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: is not valid TOML: {error}.") from None
 
@@ -83,4 +85,6 @@ def write_text(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         os.replace(name, path)
     except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({error.strerror}); choose a folder you may write to.") from None
+        raise StoreError(
+            f"{path}: cannot be written ({error.strerror}); choose a folder you may write to."
+        ) from None

@@ -27,7 +27,12 @@ def method(name: str) -> dict[str, Any]:
     """Return one method with its settings and presets."""
     cls = method_class(name.partition("/")[0] if ":" not in name else name)
     presets = {k: plain(v) for k, v in cls.presets.items()}
-    return {**plain(cls.info), "about": inspect.getdoc(cls), "presets": presets, "settings": settings(cls.Config)}
+    return {
+        **plain(cls.info),
+        "about": inspect.getdoc(cls),
+        "presets": presets,
+        "settings": settings(cls.Config),
+    }
 
 
 def datasets() -> list[dict[str, Any]]:

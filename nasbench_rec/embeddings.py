@@ -6,15 +6,17 @@ w a field's width, N candidates, G groups of a mixture.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from nasbench_rec.backbones import EmbeddingShape
+from nasbench_rec.composites import build_composite
 from nasbench_rec.data import Field
 from nasbench_rec.errors import PlanError
 from nasbench_rec.model import Embedding
@@ -120,7 +122,9 @@ class FieldEmbedding(Embedding):
             return parts[0]
         if self.alignment == "concat":
             return torch.cat([p.flatten(1) for p in parts], 1).index_select(1, self.order)
-        return torch.cat([parts[0], *map(self._align, self.projections, parts[1:])], 1).index_select(1, self.order)
+        return torch.cat([parts[0], *map(self._align, self.projections, parts[1:])], 1).index_select(
+            1, self.order
+        )
 
     def _align(self, projection: nn.Module, e: Tensor) -> Tensor:
         """[B, g, w] -> [B, g, m]."""
@@ -159,8 +163,15 @@ class ColumnMaskedEmbedding(Embedding):
         self.register_buffer("mask", torch.from_numpy(mask[kept].astype(np.float32)), persistent=False)
         self.register_buffer("kept", torch.from_numpy(kept), persistent=False)
         self.shape = EmbeddingShape(len(kept), layout.dim)
-        with torch.no_grad():
-            self.lookup.table.weight *= torch.from_numpy(mask[layout.field_of_row].astype(np.float32))
+        self.drop_masked()
+
+    @torch.no_grad()
+    def drop_masked(self) -> None:
+        """Set the masked columns of the table to zero."""
+        weight, fields = self.lookup.table.weight, self.lookup.fields
+        mask = weight.new_zeros(len(fields), weight.shape[1]).index_copy_(0, self.kept, self.mask)
+        for part, row in zip(weight.split([f.cardinality for f in fields]), mask, strict=True):
+            part *= row
 
     def forward(self, ids: Tensor) -> Tensor:
         """Return [B, F', d]; masked columns are zero and receive no gradient."""
@@ -178,8 +189,12 @@ class MaskedEmbedding(Embedding):
         self.lookup = StackedLookup(layout, layout.dim)
         self.register_buffer("mask", torch.from_numpy(mask.astype(np.uint8)), persistent=False)
         self.shape = EmbeddingShape(len(layout.fields), layout.dim)
-        with torch.no_grad():
-            self.lookup.table.weight *= self.mask
+        self.drop_masked()
+
+    @torch.no_grad()
+    def drop_masked(self) -> None:
+        """Set the masked entries of the table to zero."""
+        self.lookup.table.weight *= self.mask
 
     def masked(self, rows: Tensor) -> Tensor:
         """Return the masked rows [B, c, d]; a stored table (exported, `mask` None) is masked already."""
@@ -220,6 +235,30 @@ class RowWidthEmbedding(MaskedEmbedding):
         return pool(e, local, self.lookup.fields)
 
 
+class CompositeEmbedding(Embedding):
+    """Tables composed of smaller factors, one per field: `kinds` and `options` as in `build_composite`.
+
+    The kind `full` is an ordinary table.
+    """
+
+    def __init__(self, layout: Layout, kinds: Sequence[str], options: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__()
+        self.fields = layout.fields
+        self.tables = nn.ModuleList(
+            Table(f.cardinality, layout.dim, layout.std)
+            if kind == "full"
+            else build_composite(kind, f.cardinality, layout.dim, layout.std, **option)
+            for f, kind, option in zip(layout.fields, kinds, options, strict=True)
+        )
+        self.columns = [f.columns for f in layout.fields]
+        self.shape = EmbeddingShape(len(layout.fields), layout.dim)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Return [B, F, d]."""
+        parts = zip(self.tables, ids.split(self.columns, 1), strict=True)
+        return pool(torch.cat([table(part) for table, part in parts], 1), ids, self.fields)
+
+
 class MixtureEmbedding(Embedding):
     """Soft selection: x = sum_n p_n(group of the row) t(W_n e_n + b_n), over N tables of the candidates' widths.
 
@@ -251,16 +290,25 @@ class MixtureEmbedding(Embedding):
         self.per_field, self.tanh, self.fields = per_field, tanh, layout.fields
         self.lookups = nn.ModuleList(StackedLookup(layout, w) for w in candidates)
         self.maps = nn.ModuleList(
-            FieldProjection(fields, w, widest, bias=True) if per_field else nn.Linear(w, widest) for w in candidates
+            FieldProjection(fields, w, widest, bias=True) if per_field else nn.Linear(w, widest)
+            for w in candidates
         )
         self.norms = nn.ModuleList(nn.BatchNorm1d(columns * widest, affine=False) for _ in candidates if norm)
-        self.register_buffer("group_of_row", torch.from_numpy(group_of_row.astype(np.int32)), persistent=False)
+        self.register_buffer(
+            "group_of_row", torch.from_numpy(group_of_row.astype(np.int32)), persistent=False
+        )
         self.register_buffer("weights", torch.from_numpy(weights.astype(np.float32)), persistent=False)
         self.shape = EmbeddingShape(fields, widest)
 
     def mixture(self) -> Tensor:
         """Return p, [G, N]: fixed here."""
         return self.weights
+
+    def shares(self, ids: Tensor) -> Tensor:
+        """Return the candidates' shares of every looked-up row, [B, C, N] (or broadcastable to it)."""
+        _, rows = self.lookups[0].rows(ids)
+        group = self.group_of_row.index_select(0, rows.flatten())
+        return self.mixture().index_select(0, group).view(*rows.shape, -1)
 
     def aligned(self, ids: Tensor) -> list[Tensor]:
         """Return each candidate's transformed embedding, N times [B, C, m]."""
@@ -274,9 +322,6 @@ class MixtureEmbedding(Embedding):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Return [B, F, m]."""
-        _, rows = self.lookups[0].rows(ids)
-        group = self.group_of_row.index_select(0, rows.flatten())
-        share = self.mixture().index_select(0, group).view(*rows.shape, -1)
-        parts = self.aligned(ids)
+        share, parts = self.shares(ids), self.aligned(ids)
         e = sum(share[..., n : n + 1] * part for n, part in enumerate(parts))
         return pool(e, ids, self.fields)

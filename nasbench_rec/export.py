@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from nasbench_rec.cost import BLOCK
 from nasbench_rec.embeddings import ColumnMaskedEmbedding, MaskedEmbedding, RowWidthEmbedding
-from nasbench_rec.tables import Table
+from nasbench_rec.tables import Table, pool
 
 
 def plain(module: nn.Module) -> nn.Module:
@@ -29,13 +29,19 @@ class SparseTable(nn.Module):
     """A [V, d] table of which only `mask`ed entries are stored, in one of the ledger's formats."""
 
     values: Tensor
+    pointers: Tensor
+    rows: Tensor
+    columns: Tensor
+    bits: Tensor
+    lengths: Tensor
+    blocks: Tensor
 
     def __init__(self, weight: Tensor, mask: Tensor, layout: str) -> None:
         super().__init__()
         self.format, self.width = layout, weight.shape[1]
         mask = mask.bool()
         lengths = mask.sum(1)
-        self.register_buffer("values", weight.detach().clone() if layout == "dense" else weight.detach()[mask])
+        self.register_buffer("values", weight.detach() * mask if layout == "dense" else weight.detach()[mask])
         pointers = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)]).int()
         rows, columns = mask.nonzero(as_tuple=True)
         if layout.startswith(("csr", "bitmap")) or layout == "prefix-int32":
@@ -43,9 +49,13 @@ class SparseTable(nn.Module):
         if layout.startswith("coo"):
             self.register_buffer("rows", rows.int())
         if layout.startswith(("csr", "coo")):
-            self.register_buffer("columns", columns.to(torch.uint8 if layout.endswith("uint8") else torch.int32))
+            self.register_buffer(
+                "columns", columns.to(torch.uint8 if layout.endswith("uint8") else torch.int32)
+            )
         if layout == "bitmap":
-            self.register_buffer("bits", torch.from_numpy(np.packbits(mask.numpy(), axis=1, bitorder="little")))
+            self.register_buffer(
+                "bits", torch.from_numpy(np.packbits(mask.numpy(), axis=1, bitorder="little"))
+            )
         if layout == "prefix-uint8":
             self.register_buffer("lengths", lengths.to(torch.uint8))
             self.register_buffer("blocks", pointers[:-1][::BLOCK].clone())
@@ -65,7 +75,7 @@ class SparseTable(nn.Module):
         if self.format.startswith("prefix"):
             return found.view(*rows.shape, self.width)
         column = self.columns[place].long() if len(self.values) else torch.zeros_like(place)
-        out = torch.zeros(len(flat), self.width).scatter_add(1, column, found)
+        out = torch.zeros(flat.shape[0], self.width).scatter_add(1, column, found)
         return out.view(*rows.shape, self.width)
 
     def lengths_of(self, rows: Tensor) -> Tensor:
@@ -96,13 +106,15 @@ class SparseTable(nn.Module):
 
 
 class PackedColumns(nn.Module):
-    """Kept columns of each field, [n_f, k_f] tables and a packed mask; ids [B, F] -> [B, F', d]."""
+    """Kept columns of each field, [n_f, k_f] tables and a packed mask; ids [B, C] -> [B, F', d]."""
 
     def __init__(self, embedding: ColumnMaskedEmbedding, mask: np.ndarray) -> None:
         super().__init__()
         self.width, self.kept = mask.shape[1], [int(f) for f in np.flatnonzero(mask.any(1))]
         self.register_buffer("bits", torch.from_numpy(np.packbits(mask, axis=1, bitorder="little")))
-        weights = embedding.lookup.table.weight.detach().split([f.cardinality for f in embedding.lookup.fields])
+        fields = embedding.lookup.fields
+        self.fields, self.columns = fields, [f.columns for f in fields]
+        weights = embedding.lookup.table.weight.detach().split([f.cardinality for f in fields])
         self.tables = nn.ModuleList(
             nn.Embedding.from_pretrained(weights[f][:, np.flatnonzero(mask[f])].clone()) for f in self.kept
         )
@@ -110,12 +122,12 @@ class PackedColumns(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """Return [B, F', d] with zeros in the dropped columns."""
         column = torch.arange(self.width)
-        out = []
+        own, out = ids.split(self.columns, 1), []
         for f, table in zip(self.kept, self.tables, strict=True):
             mask = (self.bits[f][column // 8] >> (column % 8).to(torch.uint8)) & 1
             place = (mask.long().cumsum(0) - 1).clamp(min=0)
-            out.append(table(ids[:, f])[:, place] * mask)
-        return torch.stack(out, 1)
+            out.append(pool(table(own[f])[..., place] * mask, own[f], [self.fields[f]]))
+        return torch.cat(out, 1)
 
 
 def sparse(embedding: MaskedEmbedding | RowWidthEmbedding, layout: str) -> nn.Module:

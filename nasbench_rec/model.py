@@ -21,6 +21,9 @@ class Embedding(nn.Module):
 
     shape: EmbeddingShape
 
+    def drop_masked(self) -> None:
+        """Set the table's entries that a mask drops to zero; nothing to do where there is no mask."""
+
 
 class CTRModel(nn.Module):
     """Embedding and backbone; `forward(ids [B, C]) -> logits [B]`."""
@@ -41,7 +44,11 @@ def tables_of(module: nn.Module) -> Iterator[Table]:
 
 
 def build_model(
-    make_embedding: Callable[[], Embedding], fields: Sequence[Field], backbone: str, protocol: Protocol, seed: int
+    make_embedding: Callable[[], Embedding],
+    fields: Sequence[Field],
+    backbone: str,
+    protocol: Protocol,
+    seed: int,
 ) -> CTRModel:
     """Build a model whose table and backbone weights come from two streams of the init seed.
 

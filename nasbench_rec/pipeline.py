@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from nasbench_rec import metrics
 from nasbench_rec.config import content_key, plain
-from nasbench_rec.cost import EMBEDDING_PARTS, ROUTER_PARTS, Ledger, dense_item, flops_per_row
+from nasbench_rec.cost import EMBEDDING_PARTS, ROUTER_PARTS, CostItem, Ledger, dense_item, flops_per_row
 from nasbench_rec.data import Dataset, Split
 from nasbench_rec.embeddings import Layout
 from nasbench_rec.environment import environment
@@ -70,11 +70,15 @@ class ClusteredModel(nn.Module):
         super().__init__()
         self.router, self.models = router, nn.ModuleList(models)
 
+    def parts(self) -> list[CTRModel]:
+        """Return the clusters' models."""
+        return [m for m in self.models if isinstance(m, CTRModel)]
+
     def forward(self, ids: Tensor) -> Tensor:
         """Send each sample to its cluster's model."""
         cluster = self.router(ids)
         logits = torch.zeros(len(ids), device=ids.device)
-        for c, model in enumerate(self.models):
+        for c, model in enumerate(self.parts()):
             rows = (cluster == c).nonzero().squeeze(1)
             if len(rows):
                 logits = logits.index_copy(0, rows, model(ids.index_select(0, rows)))
@@ -112,9 +116,12 @@ def _put(model: nn.Module, plan: EmbeddingPlan) -> None:
     with torch.no_grad():
         for name, value in plan.weights.items():
             state[name].copy_(value)
+    model.embedding.drop_masked()
 
 
-def retrain(plan: EmbeddingPlan, task: Task, data: Dataset, seeds: Seeds) -> tuple[nn.Module, list[FitResult]]:
+def retrain(
+    plan: EmbeddingPlan, task: Task, data: Dataset, seeds: Seeds
+) -> tuple[nn.Module, list[FitResult]]:
     """Train the model of `plan` on all training rows, early stopping on valid; return it with its curves.
 
     A clustered plan trains each cluster's model on the rows that the router sends there.
@@ -148,13 +155,14 @@ def assign(router: nn.Module, split: Split, rows: int = 8192) -> np.ndarray:
 def ledger_of(plan: EmbeddingPlan, model: nn.Module, layout: Layout) -> Ledger:
     """Return the whole ledger: the plan's items, first-order tables and backbones."""
     items = list(plan.cost(layout))
-    for part in model.models if isinstance(model, ClusteredModel) else [model]:
-        backbone = part.backbone
+    parts = model.parts() if isinstance(model, ClusteredModel) else [model]
+    for backbone in (part.backbone for part in parts if isinstance(part, CTRModel)):
         wide = sum(t.weight.numel() for t in tables_of(backbone))
         total = sum(p.numel() for p in backbone.parameters())
-        state = sum(b.numel() for n, b in backbone.named_buffers() if n.endswith(("running_mean", "running_var")))
+        norms = [m for m in backbone.modules() if isinstance(m, nn.BatchNorm1d)]
+        state = sum(b.nbytes for m in norms for b in m.buffers())
         items += [dense_item("first_order", wide), dense_item("backbone", total - wide)]
-        items.append(replace(dense_item("backbone", state, "normalisation statistics"), params=0))
+        items.append(CostItem("backbone", 0, state, "normalisation statistics"))
     return Ledger(tuple(i for i in items if i.bytes)).merged()
 
 
@@ -177,7 +185,15 @@ class Pipeline:
 
     def train_key(self, plan: EmbeddingPlan, task: Task, data: Dataset, seeds: Seeds) -> str:
         """Return the key of a retraining: the plan's content, not the way it was found."""
-        content = [ENGINE, data.fingerprint, task.backbone, task.protocol, plan.digest(), seeds.init, seeds.order]
+        content = [
+            ENGINE,
+            data.fingerprint,
+            task.backbone,
+            task.protocol,
+            plan.digest(),
+            seeds.init,
+            seeds.order,
+        ]
         return content_key(content)
 
     def train(self, plan: EmbeddingPlan, task: Task, data: Dataset, seeds: Seeds) -> Path:
@@ -215,7 +231,14 @@ class Pipeline:
         train_rows = len(data.split("train"))
         budget = Budget(train_rows * unit.task.protocol.epochs, unit.trainings)
         task = self._search_task(unit, data, budget)
-        content = [ENGINE, data.fingerprint, unit.task.backbone, unit.task.protocol, method.spec, method.info.version]
+        content = [
+            ENGINE,
+            data.fingerprint,
+            unit.task.backbone,
+            unit.task.protocol,
+            method.spec,
+            method.info.version,
+        ]
         content += [method.code, search_settings(method.config), unit.trainings, seeds.split, seeds.search]
         key = content_key(content)
 
@@ -234,7 +257,9 @@ class Pipeline:
     def _search_task(self, unit: Unit, data: Dataset, budget: Budget) -> SearchTask:
         seeds = (unit.seeds.split, unit.seeds.search)
         trained = self._trained_uniform(unit, data, budget, [0.0])
-        return SearchTask(data, unit.task.backbone, unit.task.protocol, unit.method.info, seeds, budget, trained)
+        return SearchTask(
+            data, unit.task.backbone, unit.task.protocol, unit.method.info, seeds, budget, trained
+        )
 
     def _trained_uniform(
         self, unit: Unit, data: Dataset, budget: Budget, shared: list[float]
@@ -398,7 +423,11 @@ def run_unit(unit: Unit, root: Path, data_dir: Path | None = None, threads: int 
         record |= _run(unit, pipeline) | {"status": "ok", "error": None}
     except Exception as error:  # noqa: BLE001 - a failing method fails its own unit and stops nobody else
         text = str(error) or type(error).__name__
-        record |= {"status": "failed", "error": f"{type(error).__name__}: {text}", "traceback": traceback.format_exc()}
+        record |= {
+            "status": "failed",
+            "error": f"{type(error).__name__}: {text}",
+            "traceback": traceback.format_exc(),
+        }
     record["stages"] = [asdict(use) for use in pipeline.stages.used]
     return record
 
@@ -418,7 +447,10 @@ def _run(unit: Unit, pipeline: Pipeline) -> dict[str, Any]:
     return {
         "fingerprint": data.fingerprint,
         "scores": scores,
-        "plan": {**_describe(plan, layout_of(data, unit.task.protocol)), "folder": f"stages/derive/{derive_folder.name}"},
+        "plan": {
+            **_describe(plan, layout_of(data, unit.task.protocol)),
+            "folder": f"stages/derive/{derive_folder.name}",
+        },
         "ledger": test["ledger"],
         "recovery": test["recovery"],
         "predictions": f"stages/test/{test_folder.name}/predictions.safetensors",
@@ -427,7 +459,11 @@ def _run(unit: Unit, pipeline: Pipeline) -> dict[str, Any]:
         "search_trainings": search["trainings"],
         "retrain_seconds": train["seconds"],
         "peak_rss_bytes": max(m["peak_rss_bytes"] for m in (search, derive, train, test)),
-        "history": {"search": search["anytime"], "retrain": train["history"], "best_epoch": train["best_epoch"]},
+        "history": {
+            "search": search["anytime"],
+            "retrain": train["history"],
+            "best_epoch": train["best_epoch"],
+        },
         "diagnostics": {
             "search": json.loads((search_folder / "diagnostics.json").read_text()),
             "derive": json.loads((derive_folder / "diagnostics.json").read_text()),

@@ -19,10 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from nasbench_rec import export
+from nasbench_rec.composites import composite_params
 from nasbench_rec.config import canonical
 from nasbench_rec.cost import CostItem, cheapest, dense_item, prefix_formats, sparse_formats
 from nasbench_rec.embeddings import (
     ColumnMaskedEmbedding,
+    CompositeEmbedding,
     FieldEmbedding,
     Layout,
     MaskedEmbedding,
@@ -72,7 +74,9 @@ class EmbeddingPlan(ABC):
 
     @classmethod
     @abstractmethod
-    def restore(cls, arrays: dict[str, np.ndarray], meta: dict[str, Any], layout: Layout | None) -> EmbeddingPlan:
+    def restore(
+        cls, arrays: dict[str, np.ndarray], meta: dict[str, Any], layout: Layout | None
+    ) -> EmbeddingPlan:
         """Return the plan of `arrays` and `meta`, without recipe and weights."""
 
     def export(self, embedding: nn.Module, layout: Layout) -> nn.Module:
@@ -109,18 +113,21 @@ class EmbeddingPlan(ABC):
 
 def load_plan(folder: Path, layout: Layout | None = None) -> EmbeddingPlan:
     """Read a saved plan. A clustered plan needs the `layout` that its router looks up in."""
+    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     try:
         document = json.loads((folder / "plan.json").read_text())
         tensors = load_file(folder / "plan.safetensors")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise PlanError(f"{folder}: holds no readable plan ({error}).") from None
     if document.get("kind") not in PLANS:
         raise PlanError(f"{folder / 'plan.json'}: {unknown('plan kind', str(document.get('kind')), PLANS)}")
     arrays = {k.removeprefix("plan."): v for k, v in tensors.items() if k.startswith("plan.")}
     weights = {
-        k.removeprefix("weights."): torch.from_numpy(v) for k, v in tensors.items() if k.startswith("weights.")
+        k.removeprefix("weights."): torch.from_numpy(v)
+        for k, v in tensors.items()
+        if k.startswith("weights.")
     }
     plan = PLANS[document["kind"]].restore(arrays, document["meta"], layout)
     return replace(plan, recipe=document["recipe"], weights=weights)
@@ -189,7 +196,9 @@ class ColumnMask(EmbeddingPlan):
 
     def cost(self, layout: Layout) -> list[CostItem]:
         """Kept columns, and the packed mask."""
-        values = dense_item("values", int(np.dot(layout.cardinalities, self.mask.sum(1))), "kept columns, dense")
+        values = dense_item(
+            "values", int(np.dot(layout.cardinalities, self.mask.sum(1))), "kept columns, dense"
+        )
         fields, dim = self.mask.shape
         return [values, CostItem("index", 0, fields * -(-dim // 8), "column bits")]
 
@@ -198,7 +207,9 @@ class ColumnMask(EmbeddingPlan):
         return {"mask": self.mask.astype(np.uint8)}
 
     @classmethod
-    def restore(cls, arrays: dict[str, np.ndarray], meta: dict[str, Any], layout: Layout | None) -> ColumnMask:
+    def restore(
+        cls, arrays: dict[str, np.ndarray], meta: dict[str, Any], layout: Layout | None
+    ) -> ColumnMask:
         """Return the plan."""
         return cls(mask=arrays["mask"].astype(bool))
 
@@ -223,6 +234,8 @@ class RowDims(EmbeddingPlan):
         """One width in 0..d per row, not all 0."""
         if self.row_widths.shape != (layout.rows,):
             raise PlanError(f"the plan has {self.row_widths.shape} widths for {layout.rows} rows.")
+        if not np.issubdtype(self.row_widths.dtype, np.integer):
+            raise PlanError(f"row widths must be whole numbers, not {self.row_widths.dtype}.")
         if self.row_widths.min() < 0 or not 0 < self.row_widths.max() <= layout.dim:
             raise PlanError(f"row widths must lie in 0..{layout.dim} and not all be 0.")
 
@@ -321,9 +334,15 @@ class Soft(EmbeddingPlan):
     def check(self, layout: Layout) -> None:
         """One distribution per group and one group per row."""
         if self.group_of_row.shape != (layout.rows,):
-            raise PlanError(f"the plan has groups for {self.group_of_row.shape} rows, the data {layout.rows}.")
+            raise PlanError(
+                f"the plan has groups for {self.group_of_row.shape} rows, the data {layout.rows}."
+            )
         if self.probabilities.shape != (int(self.group_of_row.max()) + 1, len(self.candidates)):
-            raise PlanError(f"mixture weights of shape {self.probabilities.shape} do not fit groups and candidates.")
+            raise PlanError(
+                f"mixture weights of shape {self.probabilities.shape} do not fit groups and candidates."
+            )
+        if self.probabilities.min() < 0 or not np.allclose(self.probabilities.sum(1), 1, atol=1e-3):
+            raise PlanError("mixture weights must be at least 0 and sum to 1 in each group.")
 
     def build(self, layout: Layout) -> Embedding:
         """Return a `MixtureEmbedding` with fixed weights."""
@@ -369,13 +388,69 @@ class Soft(EmbeddingPlan):
         """Return the plan."""
         candidates = tuple(int(c) for c in arrays["candidates"])
         return cls(
-            candidates=candidates, probabilities=arrays["probabilities"], group_of_row=arrays["group_of_row"], **meta
+            candidates=candidates,
+            probabilities=arrays["probabilities"],
+            group_of_row=arrays["group_of_row"],
+            **meta,
         )
 
     def widths(self, layout: Layout) -> np.ndarray:
         """Return the expected width of each field's rows under the mixture."""
         expected = (self.probabilities * np.array(self.candidates)).sum(1)[self.group_of_row]
         return np.bincount(layout.field_of_row, expected) / layout.cardinalities
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Composite(EmbeddingPlan):
+    """Tables composed of factors (not searched, for reference): per field `hash`, `qr`, `tt` or `full`.
+
+    `options` per field are those of `nasbench_rec.composites.build_composite`.
+    """
+
+    kind = "composite"
+    kinds: tuple[str, ...]
+    options: tuple[Mapping[str, Any], ...]
+
+    def check(self, layout: Layout) -> None:
+        """One known kind, with options that fit, for each field."""
+        if not len(self.kinds) == len(self.options) == len(layout.fields):
+            raise PlanError(f"the plan has {len(self.kinds)} composites for {len(layout.fields)} fields.")
+        self._params(layout)
+
+    def _params(self, layout: Layout) -> list[int]:
+        return [
+            f.cardinality * layout.dim
+            if kind == "full"
+            else composite_params(kind, f.cardinality, layout.dim, option)
+            for f, kind, option in zip(layout.fields, self.kinds, self.options, strict=True)
+        ]
+
+    def build(self, layout: Layout) -> Embedding:
+        """Return a `CompositeEmbedding`."""
+        return CompositeEmbedding(layout, self.kinds, self.options)
+
+    def cost(self, layout: Layout) -> list[CostItem]:
+        """All factors."""
+        return [dense_item("values", sum(self._params(layout)), "factors, dense")]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Nothing: the scalars say all."""
+        return {}
+
+    def meta(self) -> dict[str, Any]:
+        """Return kinds and options."""
+        return {"kinds": list(self.kinds), "options": [dict(o) for o in self.options]}
+
+    @classmethod
+    def restore(
+        cls, arrays: dict[str, np.ndarray], meta: dict[str, Any], layout: Layout | None
+    ) -> Composite:
+        """Return the plan."""
+        return cls(kinds=tuple(meta["kinds"]), options=tuple(meta["options"]))
+
+    def widths(self, layout: Layout) -> np.ndarray:
+        """Return the parameters per row of each field."""
+        return np.array(self._params(layout)) / layout.cardinalities
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -396,6 +471,8 @@ class Clustered(EmbeddingPlan):
         for plan in self.plans:
             if isinstance(plan, Clustered):
                 raise PlanError("a cluster's plan cannot be clustered itself.")
+            if (plan.recipe == "none") != (self.recipe == "none"):
+                raise PlanError(f"a plan of recipe {self.recipe!r} has a part of recipe {plan.recipe!r}.")
             plan.check(layout)
 
     def build(self, layout: Layout) -> Embedding:
@@ -416,7 +493,11 @@ class Clustered(EmbeddingPlan):
     def meta(self) -> dict[str, Any]:
         """Return the router's and the clusters' scalars."""
         return {
-            "router": {"kind": self.router.kind, "dim": self.router.lookup.table.weight.shape[1], **self.router.meta()},
+            "router": {
+                "kind": self.router.kind,
+                "dim": self.router.lookup.table.weight.shape[1],
+                **self.router.meta(),
+            },
             "clusters": [{"kind": p.kind, "recipe": p.recipe, "meta": p.meta()} for p in self.plans],
         }
 
@@ -430,7 +511,9 @@ class Clustered(EmbeddingPlan):
         router.load_state_dict(_tensors_below(arrays, "router."))
         plans = []
         for c, part in enumerate(meta["clusters"]):
-            own = {k.removeprefix(f"cluster{c}."): v for k, v in arrays.items() if k.startswith(f"cluster{c}.")}
+            own = {
+                k.removeprefix(f"cluster{c}."): v for k, v in arrays.items() if k.startswith(f"cluster{c}.")
+            }
             named = {k.removeprefix("plan."): v for k, v in own.items() if k.startswith("plan.")}
             plan = PLANS[part["kind"]].restore(named, part["meta"], layout)
             plans.append(replace(plan, recipe=part["recipe"], weights=_tensors_below(own, "weights.")))
@@ -442,13 +525,13 @@ class Clustered(EmbeddingPlan):
 
 
 PLANS: dict[str, type[EmbeddingPlan]] = {
-    cls.kind: cls for cls in (FieldDims, ColumnMask, RowDims, EntryMask, Soft, Clustered)
+    cls.kind: cls for cls in (FieldDims, ColumnMask, RowDims, EntryMask, Soft, Composite, Clustered)
 }
 
 
 def uniform(layout: Layout, width: int | None = None) -> FieldDims:
     """Return the uniform plan: `width` (the base width by default) for every field."""
-    return FieldDims(dims=(width or layout.dim,) * len(layout.fields))
+    return FieldDims(dims=(layout.dim if width is None else width,) * len(layout.fields))
 
 
 def _check_mask(mask: np.ndarray, shape: tuple[int, int]) -> None:
@@ -460,5 +543,7 @@ def _check_mask(mask: np.ndarray, shape: tuple[int, int]) -> None:
 
 def _tensors_below(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, Tensor]:
     return {
-        k.removeprefix(prefix): torch.from_numpy(np.array(v)) for k, v in arrays.items() if k.startswith(prefix)
+        k.removeprefix(prefix): torch.from_numpy(np.array(v))
+        for k, v in arrays.items()
+        if k.startswith(prefix)
     }

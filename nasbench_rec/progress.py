@@ -8,7 +8,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 Record = dict[str, Any]
@@ -41,7 +48,9 @@ class Watcher:
         if self.bar:
             self.bar.advance(self.task)
         else:
-            rest = (time.perf_counter() - self.begin) / self.finished_count * (self.todo - self.finished_count)
+            rest = (
+                (time.perf_counter() - self.begin) / self.finished_count * (self.todo - self.finished_count)
+            )
             line += f" | {_time(rest)} left"
         self.console.print(Text(line, style="red" if record["status"] != "ok" else ""), soft_wrap=True)
 
@@ -58,10 +67,15 @@ class Watcher:
 
 def unit_line(record: Record) -> str:
     """Return one line of a record: what, score, and which stages were computed."""
-    name = f"{record['dataset']} {record['backbone']} {record['label']} seed {record['unit']['seeds']['init']}"
+    name = (
+        f"{record['dataset']} {record['backbone']} {record['label']} seed {record['unit']['seeds']['init']}"
+    )
     if record["status"] != "ok":
         return f"{name}: FAILED: {record['error']}"
-    uses = {use["kind"]: "reused" if use["reused"] else f"{use['seconds']:.1f} s" for use in reversed(record["stages"])}
+    uses = {
+        use["kind"]: "reused" if use["reused"] else f"{use['seconds']:.1f} s"
+        for use in reversed(record["stages"])
+    }
     stages = ", ".join(f"{kind} {uses[kind]}" for kind in ("search", "train") if kind in uses)
     return f"{name}: test AUC {record['scores']['test_auc']:.4f} ({stages})"
 
@@ -75,13 +89,18 @@ def show_record(record: Record | None) -> None:
     for part in ("scores", "recovery"):
         values = {k: v for k, v in record.get(part, {}).items() if v is not None}
         if values:
-            console.print(Text(f"{part}: " + ", ".join(f"{k} {v:.5f}" for k, v in values.items())), soft_wrap=True)
+            console.print(
+                Text(f"{part}: " + ", ".join(f"{k} {v:.5f}" for k, v in values.items())), soft_wrap=True
+            )
     for item in record.get("ledger", {}).get("items", []):
         note = f" ({item['note']})" if item["note"] else ""
         console.print(Text(f"  {item['part']}{note}: {item['params']:,} parameters, {item['bytes']:,} bytes"))
     if "plan" in record:
         widths = ", ".join(f"{k} {v:g}" for k, v in record["plan"]["widths"].items())
-        console.print(Text(f"plan: {record['plan']['kind']}, {record['plan']['recipe']}; widths {widths}"), soft_wrap=True)
+        console.print(
+            Text(f"plan: {record['plan']['kind']}, {record['plan']['recipe']}; widths {widths}"),
+            soft_wrap=True,
+        )
     console.print(Text(f"key: {record['key']}"))
 
 
@@ -98,7 +117,13 @@ def watch() -> Iterator[Watcher]:
         watcher = Watcher(console, None)
         yield watcher
     else:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
         with Progress(*columns, console=console, transient=True) as bar:
             watcher = Watcher(console, bar)
             yield watcher

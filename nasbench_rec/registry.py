@@ -89,7 +89,9 @@ def _checked_method(cls: Any, spec: str) -> type[Searcher]:
     if ":" not in spec and cls.info.name != spec:
         raise RegistryError(f"{where}: calls itself {cls.info.name!r} in its info; both names must agree.")
     if not _NAME.fullmatch(cls.info.name):
-        raise RegistryError(f"{where}: {cls.info.name!r} is no valid name (lower-case letters, digits, hyphens).")
+        raise RegistryError(
+            f"{where}: {cls.info.name!r} is no valid name (lower-case letters, digits, hyphens)."
+        )
     return cls
 
 
@@ -151,7 +153,7 @@ def resolve_method(text: str, overrides: Mapping[str, Any] | None = None) -> Met
     if preset and preset not in cls.presets:
         raise ConfigError(unknown(f"preset of {spec!r}", preset, cls.presets))
     values = {**(cls.presets[preset] if preset else {}), **(overrides or {})}
-    config = build(cls.Config, values, f"method {text!r}")
+    config: Any = build(cls.Config, values, f"method {text!r}")
     path = Path(spec.rpartition(":")[0]) if ":" in spec else None
     code = hashlib.sha256(path.read_bytes()).hexdigest()[:20] if path and path.suffix == ".py" else ""
     return Method(spec, preset, config, cls.info, code)

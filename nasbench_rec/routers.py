@@ -50,7 +50,12 @@ class GateRouter(nn.Module):
     centroids: Tensor
 
     def __init__(
-        self, layout: Layout, clusters: int, hidden: Sequence[int] = (), cut: float = 0.5, which: ClusterInput = "mask"
+        self,
+        layout: Layout,
+        clusters: int,
+        hidden: Sequence[int] = (),
+        cut: float = 0.5,
+        which: ClusterInput = "mask",
     ) -> None:
         super().__init__()
         width = len(layout.fields) * layout.dim

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from torch import Tensor
 
-from nasbench_rec.cost import EMBEDDING_PARTS, VALUE_BYTES, Ledger
+from nasbench_rec.cost import VALUE_BYTES, Ledger
 from nasbench_rec.data import Dataset, Field, Split, search_cut
 from nasbench_rec.embeddings import Layout
 from nasbench_rec.errors import NasbenchError
@@ -104,7 +104,10 @@ class SearchState:
         """Write `state.safetensors` and `state.json`."""
         from safetensors.torch import save_file
 
-        save_file({k: v.detach().cpu().contiguous().clone() for k, v in self.tensors.items()}, folder / "state.safetensors")
+        save_file(
+            {k: v.detach().cpu().contiguous().clone() for k, v in self.tensors.items()},
+            folder / "state.safetensors",
+        )
         (folder / "state.json").write_text(json.dumps(dict(self.values)))
 
     @classmethod
@@ -149,13 +152,17 @@ class SearchTask:
         )
         self._search: Split | None = None
         if info.data == "train+search":
-            self.train, self._search = search_cut(self.train, protocol.search_fraction, stream("search cut", seeds[0]))
+            self.train, self._search = search_cut(
+                self.train, protocol.search_fraction, stream("search cut", seeds[0])
+            )
 
     @property
     def search(self) -> Split:
         """The search split; only for methods that declare `data="train+search"`."""
         if self._search is None:
-            raise NasbenchError(f"method {self.info.name!r} declares data={self.info.data!r}: it has no search split.")
+            raise NasbenchError(
+                f"method {self.info.name!r} declares data={self.info.data!r}: it has no search split."
+            )
         return self._search
 
     def rng(self, name: str) -> np.random.Generator:

@@ -95,7 +95,9 @@ def read_meta(folder: Path) -> dict[str, Any]:
     try:
         return json.loads((folder / "meta.json").read_text())
     except (OSError, ValueError) as error:
-        raise StoreError(f"{folder}: is no complete stage ({error}); delete the folder and run again.") from None
+        raise StoreError(
+            f"{folder}: is no complete stage ({error}); delete the folder and run again."
+        ) from None
 
 
 def reset_peak_memory() -> None:

@@ -97,7 +97,9 @@ def _differences(a: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, bool]:
     """Return the finite differences [n], and whether they are equal but for the rounding of a subtraction."""
     left, right = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if left.shape != right.shape or left.ndim != 1:
-        raise ValueError(f"paired values must be two vectors of one length, not {left.shape} and {right.shape}")
+        raise ValueError(
+            f"paired values must be two vectors of one length, not {left.shape} and {right.shape}"
+        )
     finite = np.isfinite(left) & np.isfinite(right)
     difference = left[finite] - right[finite]
     if len(difference) == 0:

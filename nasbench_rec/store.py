@@ -40,7 +40,9 @@ class Store:
         try:
             found = json.loads(marker.read_text()).get("format")
         except (OSError, ValueError, AttributeError) as error:
-            raise StoreError(f"{marker}: cannot be read ({error}); this is no store, or a broken one.") from None
+            raise StoreError(
+                f"{marker}: cannot be read ({error}); this is no store, or a broken one."
+            ) from None
         if found != FORMAT:
             raise StoreError(f"{marker}: has format {found}, this version reads {FORMAT}.")
 
@@ -76,7 +78,9 @@ class Store:
 
     def __iter__(self) -> Iterator[Record]:
         """Yield the latest record of every key, oldest start first."""
-        yield from sorted((_read(files[-1]) for files in self._files.values()), key=lambda r: (r["started"], r["key"]))
+        yield from sorted(
+            (_read(files[-1]) for files in self._files.values()), key=lambda r: (r["started"], r["key"])
+        )
 
     def get(self, key: str) -> Record | None:
         """Return the latest record of a key (or of the one key that starts with it), or None."""
@@ -98,7 +102,19 @@ class Store:
 
 
 COLUMNS = [
-    *("key", "status", "error", "dataset", "backbone", "method", "label", "ratio", "config", "seed", "split_seed"),
+    *(
+        "key",
+        "status",
+        "error",
+        "dataset",
+        "backbone",
+        "method",
+        "label",
+        "ratio",
+        "config",
+        "seed",
+        "split_seed",
+    ),
     *("test_auc", "test_logloss", "valid_auc", "valid_logloss", "expected_auc", "expected_logloss"),
     *("embedding_params", "embedding_bytes", "embedding_ratio", "router_bytes", "total_bytes"),
     *("search_seconds", "search_trainings", "retrain_seconds", "peak_rss_bytes", "protocol", "fingerprint"),
@@ -124,4 +140,6 @@ def _read(path: Path) -> Record:
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise StoreError(f"{path}: is no readable record ({error}); delete it and run the unit again.") from None
+        raise StoreError(
+            f"{path}: is no readable record ({error}); delete it and run the unit again."
+        ) from None

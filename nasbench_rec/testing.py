@@ -36,7 +36,7 @@ from nasbench_rec.data import Dataset, Field, Split
 from nasbench_rec.embeddings import FieldEmbedding, Layout, StackedLookup
 from nasbench_rec.errors import PlanError
 from nasbench_rec.model import CTRModel, tables_of
-from nasbench_rec.pipeline import ClusteredModel, Pipeline, build_planned, layout_of, ledger_of, retrain
+from nasbench_rec.pipeline import ClusteredModel, Pipeline, build_planned, ledger_of, retrain
 from nasbench_rec.plans import PLANS, RECIPES, ColumnMask, EmbeddingPlan, EntryMask, RowDims, load_plan
 from nasbench_rec.protocol import Protocol
 from nasbench_rec.registry import Method, resolve_method
@@ -339,7 +339,9 @@ class SearcherContract:
         """Every preset is valid and has a name that can be written `name/preset`."""
         cls = type(self.method().searcher())
         for name, values in cls.presets.items():
-            _require(re.fullmatch(r"[a-z0-9][a-z0-9-]*", name), f"preset {name!r}: lower-case letters, digits, -.")
+            _require(
+                re.fullmatch(r"[a-z0-9][a-z0-9-]*", name), f"preset {name!r}: lower-case letters, digits, -."
+            )
             build(cls.Config, values, f"preset {name!r}")
 
     def test_plan_is_valid(self) -> None:
@@ -354,7 +356,9 @@ class SearcherContract:
             _require(np.isfinite(self._predict(model)).all(), "the new model's logits are not finite.")
 
     def _derive(self, found: _Found, ratio: float | None) -> EmbeddingPlan:
-        return self.method().searcher().derive(found.task, found.state, PlanBudget(ratio))
+        plan = self.method().searcher().derive(found.task, found.state, PlanBudget(ratio))
+        plan.check(found.task.layout)
+        return plan
 
     def test_plan_survives_saving(self) -> None:
         """A saved and loaded plan has the same digest and builds the same model."""
@@ -386,7 +390,9 @@ class SearcherContract:
             limit = PlanBudget(ratio).bytes(found.task.layout)
             assert limit is not None
             try:
-                used = Ledger(tuple(self._derive(found, ratio).cost(found.task.layout))).bytes(EMBEDDING_PARTS)
+                used = Ledger(tuple(self._derive(found, ratio).cost(found.task.layout))).bytes(
+                    EMBEDDING_PARTS
+                )
             except PlanError:
                 _require(ratio != max(self.ratios), f"no plan for ratio {ratio}.")
                 continue
@@ -400,7 +406,9 @@ class SearcherContract:
         """
         info, task = self.method().info, self._first().task
         spent = task.budget.rows_spent
-        _require(info.data.startswith("train") or spent == 0, f"data={info.data!r}, but rows were trained on.")
+        _require(
+            info.data.startswith("train") or spent == 0, f"data={info.data!r}, but rows were trained on."
+        )
         _require(info.data != "train+search" or spent > 0, "data='train+search', but nothing was charged.")
 
     def test_same_seed_gives_the_same_result(self) -> None:
@@ -421,7 +429,9 @@ class SearcherContract:
             _require(not same, "another init and order seed gave the same predictions.")
         if not self.method().info.stochastic:
             moved = self._search(replace(self.seeds, search=17)).plan
-            _require(moved.digest() == plan.digest(), "stochastic=False, but the search seed changed the plan.")
+            _require(
+                moved.digest() == plan.digest(), "stochastic=False, but the search seed changed the plan."
+            )
 
     def test_masked_entries_stay_zero(self) -> None:
         """Retraining under heavy decay leaves masked entries at exactly 0, and the forward pass ignores them."""
@@ -440,7 +450,9 @@ class SearcherContract:
         plan, layout, model = self._first().plan, self._first().task.layout, self._trained()
         whole = exported_model(plan, model, layout)
         parts = [part.embedding for _, part in parts_of(plan, whole)]
-        stored = sum(map(stored_bytes, [*parts, *([whole.router] if isinstance(whole, ClusteredModel) else [])]))
+        stored = sum(
+            map(stored_bytes, [*parts, *([whole.router] if isinstance(whole, ClusteredModel) else [])])
+        )
         charged = Ledger(tuple(plan.cost(layout))).bytes()
         _require(stored == charged, f"the plan charges {charged} bytes, {stored} are stored.")
         stored, charged = stored_bytes(whole), ledger_of(plan, model, layout).bytes()

@@ -277,7 +277,9 @@ def fit(
     return FitResult(tuple(history), best.epoch, step.index, rows, time.perf_counter() - start)
 
 
-def _train_epoch(step: Step, batches: Batches, optimizers: _Optimizers, hooks: Sequence[Hook]) -> tuple[float, int]:
+def _train_epoch(
+    step: Step, batches: Batches, optimizers: _Optimizers, hooks: Sequence[Hook]
+) -> tuple[float, int]:
     """Run one epoch; return its mean loss and the rows seen."""
     step.model.train()
     total, rows = torch.zeros((), device=batches.device), 0

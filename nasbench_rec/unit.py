@@ -98,7 +98,7 @@ def read_unit(description: Mapping[str, Any]) -> Unit:
     """Return the unit that `Unit.describe` wrote."""
     part, where = description["method"], "recorded unit"
     cls = method_class(part["spec"])
-    config = build(cls.Config, part["config"], where)
+    config: Any = build(cls.Config, part["config"], where)
     method = Method(part["spec"], part["preset"], config, cls.info, part["code"])
     task = Task(
         DataRef(**description["data"]),

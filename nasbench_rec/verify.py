@@ -31,7 +31,9 @@ def verify(record: dict[str, Any], data_dir: Path | None = None) -> list[str]:
              if _stable(record.get(name)) != _stable(again.get(name))]  # fmt: skip
     sizes = {"embedding_bytes", "total_bytes", "embedding_params"}
     then, now = record.get("ledger", {}), again.get("ledger", {})
-    return found + [f"{s}: {then.get(s)} then, {now.get(s)} now" for s in sorted(sizes) if then.get(s) != now.get(s)]
+    return found + [
+        f"{s}: {then.get(s)} then, {now.get(s)} now" for s in sorted(sizes) if then.get(s) != now.get(s)
+    ]
 
 
 def _stable(value: Any) -> Any:

@@ -38,7 +38,9 @@ def failure(row: LeaderboardRow) -> str:
 
 def failures(rows: Sequence[LeaderboardRow], only_partial: bool = False) -> list[tuple[str, str]]:
     """Return label and failure of every row with one; `only_partial`: where at least one unit succeeded."""
-    return [(one_line(row.label, 60), failure(row)) for row in rows if row.failed and (row.n or not only_partial)]
+    return [
+        (one_line(row.label, 60), failure(row)) for row in rows if row.failed and (row.n or not only_partial)
+    ]
 
 
 def _seeds(row: LeaderboardRow) -> str:
@@ -64,13 +66,16 @@ def _interval(low: float, high: float, kind: str, pairs: int, sd: float) -> str:
         return f"equal, {pairs}"
     if kind == "none":
         return "no interval, 1" if pairs else ""
-    return f"[{score(low, decimals(sd), signed=True)}, {score(high, decimals(sd), signed=True)}] {kind}, {pairs}"
+    return (
+        f"[{score(low, decimals(sd), signed=True)}, {score(high, decimals(sd), signed=True)}] {kind}, {pairs}"
+    )
 
 
 COLUMNS = (
     Column(
         "method",
-        "the method and, after @, the plan budget asked for as a share of the uniform model's embedding bytes",
+        "the method and, after @, the plan budget asked for as a share of the uniform model's embedding "
+        "bytes",
         0,
         label,
         numeric=False,
@@ -92,10 +97,10 @@ COLUMNS = (
     ),
     Column(
         "AUC − uniform",
-        "test AUC minus that of the uniform model, paired: each unit against the uniform model of the same seed "
-        "and split seed; mean, [95 % interval], how the interval was made (t: Student's t of the paired "
-        "differences, under 6 pairs; BCa: bootstrap, from 6 pairs; equal: all differences are one value) and the "
-        "number of pairs; above zero is better than uniform",
+        "test AUC minus that of the uniform model, paired: each unit against the uniform model of the same "
+        "seed and split seed; mean, [95 % interval], how the interval was made (t: Student's t of the "
+        "paired differences, under 6 pairs; BCa: bootstrap, from 6 pairs; equal: all differences are one "
+        "value) and the number of pairs; above zero is better than uniform",
         2,
         lambda row: _difference(row.auc_difference, row.test_auc_sd, row),
         lambda row: _interval(
@@ -141,7 +146,12 @@ COLUMNS = (
         1,
         lambda row: byte_size(row.embedding_bytes),
     ),
-    Column("ratio", "embedding bytes over those of the uniform model", 3, lambda row: three_digits(row.embedding_ratio)),
+    Column(
+        "ratio",
+        "embedding bytes over those of the uniform model",
+        3,
+        lambda row: three_digits(row.embedding_ratio),
+    ),
     Column(
         "router",
         "the share of those bytes that chooses between embeddings (a router's or gates' parameters)",
@@ -160,8 +170,8 @@ COLUMNS = (
 
 READING = (
     "One table per data set and backbone; a row is one method at one plan budget. The uniform model comes "
-    "first, then the rows by mean test AUC (by test AUC on planted data too, not by expected AUC), then those "
-    "without any success.",
+    "first, then the rows by mean test AUC (by test AUC on planted data too, not by expected AUC), then "
+    "those without any success.",
     "A failed unit is never dropped: it is counted, and the first error by seed is given. The means of a row "
     "with failures are over fewer seeds than its neighbours'; the paired differences compare like with like.",
     "* marks the highest mean test AUC only where no unit of that row failed and the 95 % interval of its "
@@ -171,22 +181,24 @@ READING = (
 )
 
 CAPTION = (
-    "Means ± standard deviation over the seeds that succeeded. Differences to the uniform model are paired by "
-    "seed and split seed: mean, [95 % interval], how it was made (t under 6 pairs, BCa bootstrap from 6), number "
-    "of pairs. Embedding bytes contain values, index overhead, alignment matrices, mixture weights and routers. "
-    "Times hold only within one machine and one run. Rows are ordered by mean test AUC; * marks the highest only "
-    "where its paired interval against the second excludes zero."
+    "Means ± standard deviation over the seeds that succeeded. Differences to the uniform model are paired "
+    "by seed and split seed: mean, [95 % interval], how it was made (t under 6 pairs, BCa bootstrap from "
+    "6), number of pairs. Embedding bytes contain values, index overhead, alignment matrices, mixture "
+    "weights and routers. Times hold only within one machine and one run. Rows are ordered by mean test "
+    "AUC; * marks the highest only where its paired interval against the second excludes zero."
 )
 """The reading in short, for forms without room for more."""
 
-FIGURE_CAPTION = "Mean test AUC, with the 95 % interval of the mean over seeds, over embedding bytes (logarithmic)."
+FIGURE_CAPTION = (
+    "Mean test AUC, with the 95 % interval of the mean over seeds, over embedding bytes (logarithmic)."
+)
 FIGURE_READING = (
-    "In the figure a point is the mean test AUC over the mean embedding bytes of a row, on a logarithmic axis. "
-    "Upright bars are 95 % intervals of the mean over seeds (Student's t under 6 seeds, BCa bootstrap from 6), "
-    "level bars reach from the smallest to the largest plan over seeds. A line joins one method at several plan "
-    "budgets, the dashed line is the uniform model, and points of about one size stand side by side. Overlapping "
-    "bars do not show that two methods are equal: the paired differences in the table are narrower, because the "
-    "seeds are shared."
+    "In the figure a point is the mean test AUC over the mean embedding bytes of a row, on a logarithmic "
+    "axis. Upright bars are 95 % intervals of the mean over seeds (Student's t under 6 seeds, BCa bootstrap"
+    " from 6), level bars reach from the smallest to the largest plan over seeds. A line joins one method "
+    "at several plan budgets, the dashed line is the uniform model, and points of about one size stand side"
+    " by side. Overlapping bars do not show that two methods are equal: the paired differences in the table"
+    " are narrower, because the seeds are shared."
 )
 
 

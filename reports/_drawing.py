@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-
 from nasbench_rec.reports._labels import Box, place_labels
 from nasbench_rec.reports._text import byte_size, one_line, score
 
@@ -34,6 +33,7 @@ STYLE = {
     "pdf.fonttype": 42,
     "font.family": "DejaVu Sans",
     "font.size": FONT,
+    "axes.facecolor": "none",
     "axes.titlesize": 9.5,
     "axes.titleweight": "bold",
     "axes.edgecolor": MUTED,
@@ -84,7 +84,11 @@ def panel(axes: Axes, title: str, part: pd.DataFrame, look: Mapping[str, Mapping
     axes.set_title(one_line(title, 70), loc="left", parse_math=False)
     axes.set_xlabel("embedding size (bytes, logarithmic)")
     axes.set_ylabel("test AUC, mean over seeds")
-    drawn = part[part["n"] > 0].dropna(subset=["test_auc", "embedding_bytes"]).sort_values(["embedding_bytes", "label"])
+    drawn = (
+        part[part["n"] > 0]
+        .dropna(subset=["test_auc", "embedding_bytes"])
+        .sort_values(["embedding_bytes", "label"])
+    )
     lost = part[~part["label"].isin(drawn["label"])]
     if drawn.empty:
         axes.set(xticks=[], yticks=[])
@@ -94,8 +98,8 @@ def panel(axes: Axes, title: str, part: pd.DataFrame, look: Mapping[str, Mapping
     drawn = drawn.assign(aside=_aside(axes, drawn["embedding_bytes"]))
     for method, points in drawn.groupby("method", sort=True):
         _method(axes, points, look[str(method)])
-    for point in drawn[drawn["uniform"]].itertuples():
-        axes.axhline(point.test_auc, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+    for height in drawn.loc[drawn["uniform"], "test_auc"]:
+        axes.axhline(height, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
     _label_points(axes, drawn)
     if len(lost):
         text = one_line(f"failed: {', '.join(lost['label'])}", 60)
@@ -104,7 +108,10 @@ def panel(axes: Axes, title: str, part: pd.DataFrame, look: Mapping[str, Mapping
 
 def _scales(axes: Axes, drawn: pd.DataFrame) -> None:
     """Set limits that hold all bars, and ticks at powers of two bytes."""
-    low, high = np.log2(drawn["bytes_low"].clip(lower=1).min()), np.log2(drawn["bytes_high"].clip(lower=1).max())
+    low, high = (
+        np.log2(drawn["bytes_low"].clip(lower=1).min()),
+        np.log2(drawn["bytes_high"].clip(lower=1).max()),
+    )
     pad = max(0.12 * (high - low), 0.75)
     axes.set_xscale("log", base=2)
     axes.set_xlim(2 ** (low - pad), 2 ** (high + pad))
@@ -133,8 +140,14 @@ def _aside(axes: Axes, sizes: pd.Series) -> np.ndarray:
     return 2 ** (shift / _points_wide(axes) * (high - low))
 
 
+def _figure(axes: Axes) -> Figure:
+    figure = axes.get_figure(root=True)
+    assert figure is not None  # these axes were made on one
+    return figure
+
+
 def _points_wide(axes: Axes) -> float:
-    return float(axes.bbox.width * 72 / axes.get_figure(root=True).dpi)
+    return float(axes.bbox.width * 72 / _figure(axes).dpi)
 
 
 def _size_tick(power: int) -> str:
@@ -142,7 +155,7 @@ def _size_tick(power: int) -> str:
     return f"{float(number):g} {unit}"
 
 
-def _tick(value: float, _: int) -> str:
+def _tick(value: float, _: float) -> str:
     return score(value, 4).removesuffix("0")
 
 
@@ -154,7 +167,9 @@ def _method(axes: Axes, points: pd.DataFrame, look: Mapping[str, Any]) -> None:
     for at in range(len(points)):
         point = points.iloc[at]
         mark = {"color": INK, "marker": "D"} if point["uniform"] else look
-        axes.vlines(x.iloc[at], point["test_auc_low"], point["test_auc_high"], color=mark["color"], linewidth=1.1)
+        axes.vlines(
+            x.iloc[at], point["test_auc_low"], point["test_auc_high"], color=mark["color"], linewidth=1.1
+        )
         ends = [max(point[end], 1) * point["aside"] for end in ("bytes_low", "bytes_high")]
         axes.hlines(y.iloc[at], *ends, color=mark["color"], linewidth=1.1)
         axes.plot(x.iloc[at], y.iloc[at], linestyle="", markersize=5.5, zorder=3, **mark)
@@ -162,7 +177,9 @@ def _method(axes: Axes, points: pd.DataFrame, look: Mapping[str, Any]) -> None:
 
 def _is_curve(points: pd.DataFrame) -> bool:
     budgets = points["ratio"].dropna()
-    return len(budgets) > 1 and budgets.is_unique and len(points) - len(budgets) <= int(points["uniform"].any())
+    return (
+        len(budgets) > 1 and budgets.is_unique and len(points) - len(budgets) <= int(points["uniform"].any())
+    )
 
 
 def _label_points(axes: Axes, drawn: pd.DataFrame) -> None:
@@ -170,7 +187,8 @@ def _label_points(axes: Axes, drawn: pd.DataFrame) -> None:
     named = [entry for _, points in drawn.groupby("method", sort=True) for entry in _named(points)]
     spots = [_spot(axes, point) for _, point in named]
     sizes = [(0.56 * FONT * len(text), 1.15 * FONT) for text, _ in named]
-    frame = Box(*(axes.bbox.extents * 72 / axes.get_figure(root=True).dpi))
+    left, bottom, right, top = np.asarray(axes.bbox.extents) * 72 / _figure(axes).dpi
+    frame = Box(float(left), float(bottom), float(right), float(top))
     boxes = place_labels(spots, sizes, _obstacles(axes, drawn), frame)
     for (text, _), spot, box in zip(named, spots, boxes, strict=True):
         _write(axes, text, spot, box)
@@ -182,7 +200,9 @@ def _named(points: pd.DataFrame) -> list[tuple[str, pd.Series]]:
     if not _is_curve(points):
         return [(_label(row), row) for row in rows]
     others = [row for row in rows if not row["uniform"]]
-    return [(_label(row), row) for row in rows if row["uniform"]] + [(one_line(row["method"], 34), row) for row in others[-1:]]
+    return [(_label(row), row) for row in rows if row["uniform"]] + [
+        (one_line(row["method"], 34), row) for row in others[-1:]
+    ]
 
 
 def _label(point: pd.Series) -> str:
@@ -195,12 +215,12 @@ def _spot(axes: Axes, point: pd.Series) -> tuple[float, float]:
 
 def _on_page(axes: Axes, size: float, auc: float) -> tuple[float, float]:
     """Return where a point lies on the figure, in printer's points."""
-    x, y = axes.transData.transform((max(size, 1.0), auc)) * 72 / axes.get_figure(root=True).dpi
+    x, y = axes.transData.transform((max(size, 1.0), auc)) * 72 / _figure(axes).dpi
     return float(x), float(y)
 
 
 def _obstacles(axes: Axes, drawn: pd.DataFrame) -> list[Box]:
-    """Return what labels should not cover: marks, bars, the lines between points, the uniform model's line."""
+    """Return what labels should not cover: marks, bars, lines between points, the uniform model's line."""
     boxes = []
     for at in range(len(drawn)):
         point = drawn.iloc[at]
@@ -211,7 +231,7 @@ def _obstacles(axes: Axes, drawn: pd.DataFrame) -> list[Box]:
             boxes.append(Box(x - 1, ends[0], x + 1, ends[1]))
     for height in drawn.loc[drawn["uniform"], "test_auc"]:
         y = _on_page(axes, 1, height)[1]
-        boxes.append(Box(0, y - 0.5, axes.get_figure(root=True).get_figwidth() * 72, y + 0.5))
+        boxes.append(Box(0, y - 0.5, _figure(axes).get_figwidth() * 72, y + 0.5))
     return boxes + _line_boxes(axes, drawn)
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-DISTANCES = (6.0, 12.0, 20.0, 30.0, 42.0, 56.0, 72.0, 90.0)
+DISTANCES = (7.5, 12.0, 20.0, 30.0, 42.0, 56.0, 72.0, 90.0)
 DIRECTIONS = 16
 COST_OF_OBSTACLE, COST_OF_LABEL, COST_OF_EDGE = 60.0, 500.0, 2_000.0
 """What it costs to touch a mark, another label or the frame, against 1 per unit of distance."""
@@ -43,11 +43,14 @@ def place_labels(
     obstacles: Sequence[Box],
     frame: Box,
 ) -> list[Box]:
-    """Return a box of size (width, height) beside each spot: greedily, from the top down, where it costs least."""
+    """Return a box of size (width, height) by each spot: greedily, from the top, where it costs least."""
     placed: dict[int, Box] = {}
     for i in sorted(range(len(spots)), key=lambda i: (-spots[i][1], spots[i][0], i)):
         rivals = list(placed.values())
-        options = ((distance + _cost(box, obstacles, rivals, frame), box) for distance, box in _around(spots[i], sizes[i]))
+        options = (
+            (distance + _cost(box, obstacles, rivals, frame), box)
+            for distance, box in _around(spots[i], sizes[i])
+        )
         placed[i] = min(options, key=lambda option: option[0])[1]
     return [placed[i] for i in range(len(spots))]
 

@@ -1,4 +1,4 @@
-"""The leaderboard as one self-contained HTML page. The template escapes all text; only our own SVG is trusted."""
+"""The leaderboard as one self-contained HTML page. The template escapes all text but our own SVG."""
 
 from __future__ import annotations
 
@@ -8,8 +8,15 @@ from importlib import resources
 from typing import Any
 
 import pandas as pd
-
-from nasbench_rec.reports._columns import COLUMNS, FIGURE_CAPTION, FIGURE_READING, READING, Column, failure, shown
+from nasbench_rec.reports._columns import (
+    COLUMNS,
+    FIGURE_CAPTION,
+    FIGURE_READING,
+    READING,
+    Column,
+    failure,
+    shown,
+)
 from nasbench_rec.reports._records import groups
 from nasbench_rec.reports._rows import LeaderboardRow, grouped_rows
 from nasbench_rec.reports._text import byte_size, clean, encoded, one_line, score, seconds
@@ -18,13 +25,20 @@ ERROR_LIMIT = 4_000
 """Characters of an error that the page shows."""
 
 
-def html(frame: pd.DataFrame, records: pd.DataFrame, figures: Mapping[tuple[str, str], str], title: str) -> bytes:
-    """Return one self-contained page; `figures` holds trusted SVG by (data set, backbone), `records` the seeds."""
+def html(
+    frame: pd.DataFrame, records: pd.DataFrame, figures: Mapping[tuple[str, str], str], title: str
+) -> bytes:
+    """Return one self-contained page.
+
+    `figures` holds trusted SVG by (data set, backbone), `records` (prepared) the units behind each row.
+    """
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
     source = resources.files("nasbench_rec.reports").joinpath("leaderboard.html.jinja").read_text("utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     units = {(dataset, backbone): group for dataset, backbone, group in groups(records)}
     sections = [
         _section(dataset, backbone, rows, units[dataset, backbone], Markup(figures[dataset, backbone]))
@@ -88,8 +102,10 @@ def _minus(text: str) -> str:
 
 
 def _units(records: pd.DataFrame) -> list[dict[str, str]]:
-    """Return the texts of each unit of one row."""
-    return [_unit({str(k): v for k, v in record.items()}) for record in records.to_dict("records")]
+    """Return the texts of each unit of one row, without what no unit of it knows."""
+    units = [_unit({str(k): v for k, v in record.items()}) for record in records.to_dict("records")]
+    known = [name for name in units[0] if name == "error" or any(unit[name] for unit in units)]
+    return [{name: unit[name] for name in known} for unit in units]
 
 
 def _unit(record: dict[str, Any]) -> dict[str, str]:
@@ -105,4 +121,6 @@ def _unit(record: dict[str, Any]) -> dict[str, str]:
         "search": seconds(record["search_seconds"]),
         "retrain": seconds(record["retrain_seconds"]),
     }
-    return texts | {"error": "" if good else clean(record["error"], keep="\n\t")[:ERROR_LIMIT] or "no reason was recorded"}
+    return texts | {
+        "error": "" if good else clean(record["error"], keep="\n\t")[:ERROR_LIMIT] or "no reason was recorded"
+    }

@@ -29,6 +29,8 @@ NUMBERS = (
     "retrain_seconds",
     "peak_rss_bytes",
 )
+UNIFORM_WITHIN = 0.01
+"""How far the embedding bytes of the uniform model may be from its own, as a share."""
 GROUP = ["dataset", "backbone"]
 PAIR = ["split_seed", "seed"]
 
@@ -42,7 +44,9 @@ def prepared(records: pd.DataFrame) -> pd.DataFrame:
     """
     missing = [name for name in (*TEXTS, *NUMBERS) if name not in records]
     if missing:
-        raise DataError(f"the records lack the columns {', '.join(missing)}; give the frame of `Store.frame()`.")
+        raise DataError(
+            f"the records lack the columns {', '.join(missing)}; give the frame of `Store.frame()`."
+        )
     if records.empty:
         raise DataError("there are no records to report; run units into this store first.")
     frame = records.drop_duplicates("key", keep="last").copy()
@@ -70,23 +74,25 @@ def succeeded(group: pd.DataFrame) -> pd.DataFrame:
 def uniform_label(group: pd.DataFrame) -> str | None:
     """Return the label of the uniform model in one group, None where it is missing.
 
-    That is method `fixed` without a ratio or at ratio 1; of several, the one nearest to the uniform model's
-    embedding bytes.
+    That is method `fixed` without a ratio or at ratio 1, unless its embedding bytes, where known, are others
+    (`fixed` can have any width); of several, the nearest.
     """
     candidates = group[(group["method"] == "fixed") & (group["ratio"].isna() | (group["ratio"] == 1))]
     if candidates.empty:
         return None
-    distance = (candidates.groupby("label")["embedding_ratio"].mean() - 1).abs().fillna(float("inf"))
-    return str(distance.idxmin())
+    distance = (candidates.groupby("label")["embedding_ratio"].mean() - 1).abs().fillna(UNIFORM_WITHIN)
+    return str(distance.idxmin()) if distance.min() <= UNIFORM_WITHIN else None
 
 
 def _labels(frame: pd.DataFrame) -> pd.Series:
-    """Return the labels, with the settings that differ where a group holds one label in several configurations."""
+    """Return the labels, with the settings that differ where one label stands for several configurations."""
     labels = frame["label"].copy()
     for (_, _, label), unit in frame.groupby([*GROUP, "label"]):
         configs = sorted(unit["config"].unique())
         if len(configs) > 1:
-            named = {config: f"{label} ({what})" for config, what in zip(configs, _differing(configs), strict=True)}
+            named = {
+                config: f"{label} ({what})" for config, what in zip(configs, _differing(configs), strict=True)
+            }
             labels.loc[unit.index] = unit["config"].map(named)
     return labels
 
@@ -96,7 +102,9 @@ def _differing(configs: list[str]) -> list[str]:
     parsed = [_settings(config) for config in configs]
     names = sorted({name for settings in parsed for name in settings})
     names = [name for name in names if len({settings.get(name) for settings in parsed}) > 1]
-    said = [", ".join(f"{name}={settings[name]}" for name in names if name in settings) for settings in parsed]
+    said = [
+        ", ".join(f"{name}={settings[name]}" for name in names if name in settings) for settings in parsed
+    ]
     distinct = len(set(said)) == len(said)
     return [text if distinct and text else f"configuration {i}" for i, text in enumerate(said, 1)]
 
@@ -118,6 +126,7 @@ def _refuse_rivals(frame: pd.DataFrame) -> None:
     same = rivals[(rivals[[*GROUP, "label", *PAIR]] == first[[*GROUP, "label", *PAIR]]).all(axis=1)]
     raise DataError(
         f"{first['label']!r} on {first['dataset']}, {first['backbone']} has {len(same)} records for seed "
-        f"{first['seed']:.0f} of split {first['split_seed']:.0f} (keys {', '.join(same['key'])}): they differ in "
-        "something that a leaderboard does not show, such as the training protocol; report them separately."
+        f"{first['seed']:.0f} of split {first['split_seed']:.0f} (keys {', '.join(same['key'])}): "
+        "they differ in something that a leaderboard does not show, such as the training protocol or the "
+        "method's code; report the units of one run only."
     )

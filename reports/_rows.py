@@ -24,7 +24,7 @@ class LeaderboardRow:
     """The plan budget asked for, as a share of the uniform model's embedding bytes."""
     uniform: bool
     best: bool
-    """Highest mean test AUC of its group without a failed unit, and its interval against the second excludes 0."""
+    """Highest mean test AUC, no failed unit, and the paired interval against the second excludes zero."""
     n: int
     """Units that succeeded."""
     failed: int

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pandas as pd
-
 from nasbench_rec.reports._columns import CAPTION, COLUMNS, READING, Column, failures, shown
 from nasbench_rec.reports._rows import LeaderboardRow, grouped_rows
 from nasbench_rec.reports._text import encoded, latex_escape, markdown_escape, one_line
@@ -13,7 +12,8 @@ from nasbench_rec.reports._text import encoded, latex_escape, markdown_escape, o
 LATEX_COLUMNS = 9
 """How many columns a LaTeX table takes, by importance: more cannot be read at the width of a text."""
 
-LATEX_HEAD = r"""% In the preamble: \usepackage{booktabs} and \usepackage{graphicx} (tables too wide are scaled to the line).
+LATEX_HEAD = r"""% In the preamble: \usepackage{booktabs} and \usepackage{graphicx}
+% (tables too wide are scaled to the line).
 % Names outside Latin letters need lualatex or xelatex. All numbers stand in leaderboard.csv.
 """
 
@@ -38,8 +38,8 @@ def markdown(frame: pd.DataFrame, title: str) -> bytes:
 
 
 def latex(frame: pd.DataFrame, title: str) -> bytes:
-    """Return booktabs tables to `\\input`, one per data set and backbone."""
-    tables = [_latex_table(*group, title=title) for group in grouped_rows(frame)]
+    """Return booktabs tables for an input file, one per data set and backbone."""
+    tables = [_latex_table(*group, title) for group in grouped_rows(frame)]
     return encoded(LATEX_HEAD + "\n".join(tables))
 
 
@@ -70,7 +70,10 @@ def _latex_table(dataset: str, backbone: str, rows: Sequence[LeaderboardRow], ti
             rf"\caption{{{latex_escape(caption)}}}",
             r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
             f"{body}}}",
-            *(rf"\par\footnotesize {latex_escape(name)}: {latex_escape(what)}" for name, what in failures(rows)),
+            *(
+                rf"\par\footnotesize {latex_escape(name)}: {latex_escape(what)}"
+                for name, what in failures(rows)
+            ),
             r"\end{table}",
             "",
         ]

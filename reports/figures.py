@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-
 from nasbench_rec.reports._drawing import INK, LINE, MUTED, PANEL, looks, panel, place, style
 from nasbench_rec.reports._records import groups, prepared, succeeded, uniform_label
 from nasbench_rec.reports._text import one_line
+
 from nasbench_rec.statistics import paired_difference
 
 if TYPE_CHECKING:
@@ -41,10 +41,10 @@ THEME = {INK: "var(--ink)", MUTED: "var(--muted)", LINE: "var(--line)"}
 
 
 def auc_over_bytes_frame(records: pd.DataFrame) -> pd.DataFrame:
-    """Return one point per label, data set and backbone: mean test AUC with its interval, bytes with their range.
+    """Return one point per label, data set and backbone: mean test AUC with its interval, bytes, their range.
 
-    The interval is that of the mean over seeds (`paired_difference` against zero); NaN where no unit succeeded
-    or, for the interval, under two. `DataError` if the records are not fit for it.
+    The interval is that of the mean over seeds (`paired_difference` against zero), NaN under two successes.
+    `DataError` if the records are not fit for it.
     """
     points = []
     for _, _, group in groups(prepared(records)):
@@ -78,7 +78,10 @@ def draw_auc_over_bytes(points: pd.DataFrame, columns: int = 2) -> Figure:
     from matplotlib.figure import Figure
 
     look = looks(points)
-    panels = [(f"{dataset}, {backbone}", part) for (dataset, backbone), part in points.groupby(["dataset", "backbone"])]
+    panels = [
+        (f"{dataset}, {backbone}", part)
+        for (dataset, backbone), part in points.groupby(["dataset", "backbone"])
+    ]
     across = min(columns, len(panels))
     down = math.ceil(len(panels) / across)
     with style():
@@ -99,7 +102,7 @@ def pdf(figure: Figure) -> bytes:
 
 
 def inline_svg(points: pd.DataFrame) -> str:
-    """Return the figure of `points` to stand inside an HTML page: themed by the page's variables, its ids its own."""
+    """Return the figure of `points` to stand in an HTML page: in the page's colours, with ids of its own."""
     root = ElementTree.fromstring(svg(draw_auc_over_bytes(points, columns=1), "none"))
     first = points.iloc[0]
     name = f"{first['dataset']}, {first['backbone']}"

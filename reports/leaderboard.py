@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
-
 from nasbench_rec.reports import _page, _writers
 from nasbench_rec.reports._files import write_files
 from nasbench_rec.reports._records import PAIR, groups, prepared, succeeded, uniform_label
 from nasbench_rec.reports._rows import LeaderboardRow
+
 from nasbench_rec.statistics import PairedDifference, paired_difference
 
-
 SCORES = ("test_auc", "test_logloss", "expected_auc")
-COSTS = ("embedding_bytes", "embedding_ratio", "router_bytes", "total_bytes", "search_seconds", "retrain_seconds")
+COSTS = (
+    "embedding_bytes",
+    "embedding_ratio",
+    "router_bytes",
+    "total_bytes",
+    "search_seconds",
+    "retrain_seconds",
+)
 
 
 def leaderboard_frame(records: pd.DataFrame) -> pd.DataFrame:
     """Return the leaderboard of `records` (the frame of `Store.frame()`), one `LeaderboardRow` per row.
 
-    Groups (data set, backbone) are ordered by name; in each the uniform model stands first, then the mean test
-    AUC decides, and labels without any success come last. `DataError` if the records are not fit for it.
+    Groups (data set, backbone) are ordered by name; in each the uniform model stands first, then the mean
+    test AUC decides, and labels without any success come last. `DataError` if the records are not fit for it.
     """
     columns = [field.name for field in dataclasses.fields(LeaderboardRow)]
     rows = [row for _, _, group in groups(prepared(records)) for row in _group_rows(group)]
@@ -40,7 +47,8 @@ def write_leaderboard(records: pd.DataFrame, out: Path, title: str) -> list[Path
 
     frame, points = leaderboard_frame(records), figures.auc_over_bytes_frame(records)
     figure = figures.draw_auc_over_bytes(points)
-    inline = {key: figures.inline_svg(part) for key, part in points.groupby(["dataset", "backbone"])}
+    panels = points.groupby(["dataset", "backbone"])
+    inline = {(str(dataset), str(backbone)): figures.inline_svg(part) for (dataset, backbone), part in panels}
     return write_files(
         out,
         {
@@ -71,6 +79,11 @@ def _descending(value: float) -> float:
 def _row(unit: pd.DataFrame, reference: pd.DataFrame, uniform: bool) -> LeaderboardRow:
     good, bad = succeeded(unit), unit[unit["status"] != "ok"]
     first = unit.iloc[0]
+    numbers: dict[str, Any] = {name: float(good[name].mean()) for name in (*SCORES, *COSTS)}
+    numbers |= {f"{name}_sd": float(good[name].std()) for name in SCORES}
+    for name in ("auc", "logloss"):
+        pairs = PairedDifference.missing() if uniform else _difference(good, reference, f"test_{name}")
+        numbers |= _flat(f"{name}_difference", pairs)
     return LeaderboardRow(
         **{name: first[name] for name in ("dataset", "backbone", "label", "method")},
         ratio=float(first["ratio"]),
@@ -79,10 +92,7 @@ def _row(unit: pd.DataFrame, reference: pd.DataFrame, uniform: bool) -> Leaderbo
         n=len(good),
         failed=len(bad),
         reason="" if bad.empty else str(bad.iloc[0]["error"]) or "no reason was recorded",
-        **{name: float(good[name].mean()) for name in (*SCORES, *COSTS)},
-        **{f"{name}_sd": float(good[name].std()) for name in SCORES},
-        **_flat("auc", PairedDifference.missing() if uniform else _difference(good, reference, "test_auc")),
-        **_flat("logloss", PairedDifference.missing() if uniform else _difference(good, reference, "test_logloss")),
+        **numbers,
     )
 
 
@@ -91,13 +101,13 @@ def _difference(unit: pd.DataFrame, reference: pd.DataFrame, metric: str) -> Pai
     return paired_difference(pairs[metric], pairs[f"{metric}_reference"])
 
 
-def _flat(name: str, difference: PairedDifference) -> dict[str, float | str | int]:
+def _flat(name: str, difference: PairedDifference) -> dict[str, Any]:
     return {
-        f"{name}_difference": difference.mean,
-        f"{name}_difference_low": difference.low,
-        f"{name}_difference_high": difference.high,
-        f"{name}_difference_interval": difference.method,
-        f"{name}_difference_pairs": difference.n,
+        name: difference.mean,
+        f"{name}_low": difference.low,
+        f"{name}_high": difference.high,
+        f"{name}_interval": difference.method,
+        f"{name}_pairs": difference.n,
     }
 
 

@@ -32,7 +32,9 @@ class Workers:
     address: str | None = None
 
 
-def execute(units: Sequence[Unit], store: Store, workers: Workers, data_dir: Path | None, observer: Observer) -> int:
+def execute(
+    units: Sequence[Unit], store: Store, workers: Workers, data_dir: Path | None, observer: Observer
+) -> int:
     """Run the units that have no successful record yet; return how many failed.
 
     Every finished unit is recorded at once: after a kill the same call goes on from there.
@@ -49,7 +51,9 @@ def execute(units: Sequence[Unit], store: Store, workers: Workers, data_dir: Pat
     return failed
 
 
-def _in_process(units: Sequence[Unit], root: Path, workers: Workers, data_dir: Path | None) -> Iterator[Record]:
+def _in_process(
+    units: Sequence[Unit], root: Path, workers: Workers, data_dir: Path | None
+) -> Iterator[Record]:
     for unit in units:
         yield run_unit(unit, root, data_dir, workers.threads)
 
@@ -83,12 +87,15 @@ def _ray_options(workers: Workers) -> dict[str, Any]:
     }
 
 
-def _collect(task: Any, units: Sequence[Unit], root: Path, data_dir: Path | None, workers: Workers) -> Iterator[Record]:
+def _collect(
+    task: Any, units: Sequence[Unit], root: Path, data_dir: Path | None, workers: Workers
+) -> Iterator[Record]:
     """Keep `workers.count` units running and yield records as they come."""
     import ray
     from ray.exceptions import RayError
 
-    waiting, running = list(reversed(units)), {}
+    waiting = list(reversed(units))
+    running: dict[Any, Unit] = {}
     while waiting or running:
         while waiting and len(running) < workers.count:
             unit = waiting.pop()
@@ -98,9 +105,17 @@ def _collect(task: Any, units: Sequence[Unit], root: Path, data_dir: Path | None
         try:
             yield ray.get(done)
         except RayError as error:
-            yield lost(unit, f"the worker died: {str(error).strip().splitlines()[0]}", data_dir, workers.threads)
+            yield lost(
+                unit, f"the worker died: {str(error).strip().splitlines()[0]}", data_dir, workers.threads
+            )
 
 
 def lost(unit: Unit, reason: str, data_dir: Path | None, threads: int) -> Record:
     """Return the record of a unit whose worker gave none."""
-    return {**record_head(unit, data_dir, threads), "status": "failed", "error": reason, "traceback": "", "stages": []}
+    return {
+        **record_head(unit, data_dir, threads),
+        "status": "failed",
+        "error": reason,
+        "traceback": "",
+        "stages": [],
+    }

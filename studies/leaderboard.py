@@ -45,9 +45,13 @@ class Leaderboard:
             raise ConfigError(f"leaderboard: seeds = {self.seeds}; at least 1.")
         for ratio in self.ratios:
             if not 0 < ratio <= 1:
-                raise ConfigError(f"leaderboard: ratio {ratio} is not in (0, 1]: a share of the uniform model's bytes.")
+                raise ConfigError(
+                    f"leaderboard: ratio {ratio} is not in (0, 1]: a share of the uniform model's bytes."
+                )
         if self.trainings is not None and self.trainings <= 0:
-            raise ConfigError(f"leaderboard: trainings = {self.trainings}; above 0, or left out for no limit.")
+            raise ConfigError(
+                f"leaderboard: trainings = {self.trainings}; above 0, or left out for no limit."
+            )
 
     def units(self, data_dir: Path | None) -> list[Unit]:
         """Return all units, the reference's first: others share its stages.
@@ -57,7 +61,13 @@ class Leaderboard:
         methods = self._methods()
         self._check_settings(methods)
         tasks = [
-            task_of(name, check_backbone(backbone), data_dir, self.settings.get(name), self.settings.get("protocol"))
+            task_of(
+                name,
+                check_backbone(backbone),
+                data_dir,
+                self.settings.get(name),
+                self.settings.get("protocol"),
+            )
             for name in dict.fromkeys(self.datasets)
             for backbone in dict.fromkeys(self.backbones)
         ]
@@ -82,14 +92,18 @@ class Leaderboard:
     def _ratios(self, method: Method) -> list[float | None]:
         if method.info.budget == "none":
             return [None]
-        ratios: list[float | None] = [r for r in dict.fromkeys(self.ratios) if r < 1 or method.spec != REFERENCE]
+        ratios: list[float | None] = [
+            r for r in dict.fromkeys(self.ratios) if r < 1 or method.spec != REFERENCE
+        ]
         return [None, *ratios] if method.spec == REFERENCE else ratios
 
     def _check_settings(self, methods: list[Method]) -> None:
         named = {*(m.info.name for m in methods), *self.methods, *self.datasets, "protocol"}
         for name in self.settings:
             if name not in named:
-                raise ConfigError("settings: " + unknown("method or data set of this leaderboard", name, named))
+                raise ConfigError(
+                    "settings: " + unknown("method or data set of this leaderboard", name, named)
+                )
 
 
 def task_of(
@@ -125,6 +139,8 @@ def parse_settings(texts: tuple[str, ...]) -> dict[str, dict[str, Any]]:
         target, equals, value = text.partition("=")
         name, dot, setting = target.rpartition(".")
         if not (equals and dot and name and setting):
-            raise ConfigError(f"--set {text!r}: write it as name.field=value, for example ihas.k=4 or protocol.dim=16.")
+            raise ConfigError(
+                f"--set {text!r}: write it as name.field=value, for example ihas.k=4 or protocol.dim=16."
+            )
         found.setdefault(name, {})[setting] = literal(value)
     return found

@@ -24,7 +24,9 @@ class Config:
 
 
 def info(**changes: object) -> MethodInfo:
-    known = dict(name="mine", title="Mine", level="field", data="none", budget="granular", plans=("field_dims",))
+    known = dict(
+        name="mine", title="Mine", level="field", data="none", budget="granular", plans=("field_dims",)
+    )
     return MethodInfo(**{**known, "faithfulness": "reference", "stochastic": False, **changes})
 
 

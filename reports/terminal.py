@@ -6,17 +6,21 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
-
 from nasbench_rec.reports._columns import CAPTION, COLUMNS, Column, failures, shown
 from nasbench_rec.reports._rows import LeaderboardRow, grouped_rows
 from nasbench_rec.reports._text import one_line
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.console import Console, Group
     from rich.table import Table
 
 
-def terminal(frame: pd.DataFrame, width: int, title: str) -> Group:
+def print_leaderboard(frame: pd.DataFrame, console: Console, title: str = "Leaderboard") -> None:
+    """Print a leaderboard frame at the width of `console`."""
+    console.print(leaderboard_tables(frame, console.width, title))
+
+
+def leaderboard_tables(frame: pd.DataFrame, width: int, title: str) -> Group:
     """Return rich tables of a leaderboard frame that fit `width` characters.
 
     Of the columns those are shown for which there is room, by importance; a line below names the others.
@@ -57,7 +61,9 @@ def _table(title: str, rows: Sequence[LeaderboardRow], columns: Sequence[Column]
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 0, 0, 1))
+    table = Table(
+        title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 0, 0, 1)
+    )
     for column in columns:
         table.add_column(
             Text(column.head),

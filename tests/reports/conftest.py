@@ -1,11 +1,14 @@
-"""A frame like `Store.frame()`: eight methods, three seeds, two backbones, failures and unknown numbers."""
+"""Frames like that of `Store.frame()`: eight methods, three seeds, two backbones, failures, NaN."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 
 # label, method, ratio, gain in AUC, share of bytes, router bytes, search seconds
 METHODS = [
@@ -18,15 +21,20 @@ METHODS = [
     ("ihas/robust @ 1/2", "ihas/robust", 0.5, 0.0021, 0.53, 40_000, 912.0),
     ("ihas/robust @ 1/10", "ihas/robust", 0.1, -0.0006, 0.131, 40_000, 7_800.0),
 ]
-SEEDS = 3
 UNIFORM_BYTES = 5_382 * 16 * 4
+NUMBERS = [
+    *("test_auc", "test_logloss", "valid_auc", "valid_logloss", "expected_auc", "expected_logloss"),
+    *("embedding_params", "embedding_bytes", "embedding_ratio", "router_bytes", "total_bytes"),
+    *("search_seconds", "retrain_seconds", "peak_rss_bytes"),
+]
 
 
-def record(label: str, method: str, seed: int, backbone: str = "dnn", **values: object) -> dict[str, object]:
-    base: dict[str, object] = {
+def make_record(label: str, method: str, seed: int, backbone: str = "dnn", **values: Any) -> dict[str, Any]:
+    """Return one record; numbers that are not given are unknown."""
+    return {
         "key": f"{backbone}/{label}/{seed}",
         "status": "ok",
-        "error": "",
+        "error": None,
         "dataset": "planted",
         "backbone": backbone,
         "method": method,
@@ -35,16 +43,13 @@ def record(label: str, method: str, seed: int, backbone: str = "dnn", **values: 
         "config": "{}",
         "seed": seed,
         "split_seed": 0,
-        "peak_rss_bytes": 4e8,
+        **dict.fromkeys(NUMBERS, np.nan),
+        **values,
     }
-    numbers = (
-        "test_auc test_logloss valid_auc valid_logloss expected_auc expected_logloss embedding_params embedding_bytes "
-        "embedding_ratio router_bytes total_bytes search_seconds retrain_seconds"
-    )
-    return base | dict.fromkeys(numbers.split(), np.nan) | values
 
 
-def fake_records(seeds: int = SEEDS) -> pd.DataFrame:
+def make_records(seeds: int = 3) -> pd.DataFrame:
+    """Return a leaderboard's worth of records."""
     rng, rows = np.random.default_rng(7), []
     for b, backbone in enumerate(("dnn", "deepfm")):
         shared = rng.normal(0, 0.0015, seeds)
@@ -53,11 +58,8 @@ def fake_records(seeds: int = SEEDS) -> pd.DataFrame:
                 auc = 0.8011 + 0.003 * b + gain + shared[seed] + rng.normal(0, 0.0003)
                 size = UNIFORM_BYTES * share * (1 + (0.05 * rng.uniform() if label == "autodim" else 0))
                 rows.append(
-                    record(
-                        label,
-                        method,
-                        seed,
-                        backbone,
+                    make_record(
+                        *(label, method, seed, backbone),
                         ratio=ratio,
                         config=json.dumps({"method": method}),
                         test_auc=auc,
@@ -73,16 +75,39 @@ def fake_records(seeds: int = SEEDS) -> pd.DataFrame:
                         total_bytes=size + router + 30_000,
                         search_seconds=search * (1 + 0.01 * seed),
                         retrain_seconds=12.3 + seed,
+                        peak_rss_bytes=4e8,
                     )
                 )
     frame = pd.DataFrame(rows)
-    fail(frame, (frame["label"] == "autoemb @ 1/2") & (frame["backbone"] == "dnn"), "RuntimeError: out of memory")
+    lost = (frame["label"] == "autoemb @ 1/2") & (frame["backbone"] == "dnn")
+    mark_failed(frame, lost, "RuntimeError: out of memory")
     broken = "FloatingPointError: loss is nan at step 40\n  in <module>\n  lower the learning rate"
-    fail(frame, (frame["label"] == "random @ 1/2") & (frame["backbone"] == "deepfm") & (frame["seed"] == 1), broken)
+    lost = (frame["label"] == "random @ 1/2") & (frame["backbone"] == "deepfm") & (frame["seed"] == 1)
+    mark_failed(frame, lost, broken)
     return frame
 
 
-def fail(frame: pd.DataFrame, which: pd.Series, error: str) -> None:
+def mark_failed(frame: pd.DataFrame, which: pd.Series, error: str) -> None:
+    """Turn records into failures, in place."""
     frame.loc[which, ["status", "error"]] = ["failed", error]
-    numbers = frame.columns[list(frame.columns).index("test_auc") :]
-    frame.loc[which, [*numbers, "peak_rss_bytes"]] = np.nan
+    frame.loc[which, NUMBERS] = np.nan
+
+
+@pytest.fixture
+def records() -> pd.DataFrame:
+    return make_records()
+
+
+@pytest.fixture
+def many_records() -> Callable[[int], pd.DataFrame]:
+    return make_records
+
+
+@pytest.fixture
+def record() -> Callable[..., dict[str, Any]]:
+    return make_record
+
+
+@pytest.fixture
+def failing() -> Callable[[pd.DataFrame, pd.Series, str], None]:
+    return mark_failed

@@ -1,0 +1,415 @@
+"""Every kind of plan: what it refuses, builds, costs, saves; and each alignment against a slow formulation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from nasbench_rec.cost import Ledger
+from nasbench_rec.data import Dataset
+from nasbench_rec.embeddings import FieldEmbedding, Layout, MixtureEmbedding, RowWidthEmbedding
+from nasbench_rec.errors import PlanError
+from nasbench_rec.pipeline import ClusteredModel, build_planned
+from nasbench_rec.plans import (
+    PLANS,
+    Clustered,
+    ColumnMask,
+    EmbeddingPlan,
+    EntryMask,
+    FieldDims,
+    RowDims,
+    Soft,
+    load_plan,
+    uniform,
+)
+from nasbench_rec.routers import GateRouter
+from nasbench_rec.seeds import seeded
+from nasbench_rec.testing import parts_of, stored_bytes, tiny_dataset, tiny_protocol
+from nasbench_rec.training import ids_of, predict
+from nasbench_rec.unit import DataRef, Task
+
+Make = Callable[[Layout, np.random.Generator], EmbeddingPlan]
+
+
+def column_mask(layout: Layout, rng: np.random.Generator) -> ColumnMask:
+    mask = rng.random((len(layout.fields), layout.dim)) < 0.5
+    mask[:, 0] = True
+    return ColumnMask(mask=mask)
+
+
+def entry_mask(layout: Layout, rng: np.random.Generator) -> EntryMask:
+    return EntryMask(mask=rng.random((layout.rows, layout.dim)) < 0.3)
+
+
+def field_dims(layout: Layout, rng: np.random.Generator) -> FieldDims:
+    return FieldDims(dims=(4, 2, 0, 1, 3, 2)[: len(layout.fields)])
+
+
+def row_dims(layout: Layout, rng: np.random.Generator) -> RowDims:
+    return RowDims(row_widths=rng.integers(0, layout.dim + 1, layout.rows))
+
+
+def soft(layout: Layout, rng: np.random.Generator) -> Soft:
+    shares = rng.dirichlet(np.ones(2), len(layout.fields))
+    return Soft(
+        candidates=(2, 4), probabilities=shares, group_of_row=layout.field_of_row, norm=True, tanh=True
+    )
+
+
+def clustered(layout: Layout, rng: np.random.Generator) -> Clustered:
+    with seeded(int(rng.integers(99))):
+        router = GateRouter(replace(layout, dim=3, std=1.0), 2, hidden=(5,), which="embedding")
+        router.centroids.normal_()
+    return Clustered(router=router, plans=(column_mask(layout, rng), field_dims(layout, rng)))
+
+
+MAKERS: dict[str, Make] = {
+    "field_dims": field_dims,
+    "column_mask": column_mask,
+    "row_dims": row_dims,
+    "entry_mask": entry_mask,
+    "soft": soft,
+    "clustered": clustered,
+}
+
+
+def plan_of(kind: str, layout: Layout, seed: int = 0) -> EmbeddingPlan:
+    return MAKERS[kind](layout, np.random.default_rng(seed))
+
+
+def task_of(**protocol: Any) -> Task:
+    return Task(DataRef("tiny", "generated"), "dnn", tiny_protocol(**protocol))
+
+
+def logits(plan: EmbeddingPlan, data: Dataset, seed: int = 0, **protocol: Any) -> np.ndarray:
+    return predict(build_planned(plan, task_of(**protocol), data, seed), data.split("valid"))
+
+
+@pytest.fixture(params=["tiny", "multivalued"])
+def data(request: pytest.FixtureRequest) -> Dataset:
+    return request.getfixturevalue(request.param)
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+class TestEveryKind:
+    def test_saving_keeps_digest_and_model(self, kind: str, data: Dataset, tmp_path: Path) -> None:
+        plan = plan_of(kind, Layout(data.fields, 4))
+        plan.save(tmp_path)
+        loaded = load_plan(tmp_path, Layout(data.fields, 4))
+        assert type(loaded) is type(plan) and loaded.digest() == plan.digest()
+        assert np.array_equal(logits(loaded, data), logits(plan, data))
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["plan.json", "plan.safetensors"]
+
+    def test_digest_is_of_the_content(self, kind: str, layout: Layout) -> None:
+        one, same, other = (plan_of(kind, layout, seed) for seed in (0, 0, 1))
+        weights = {"x": torch.zeros(2)}
+        assert one.digest() == same.digest()
+        assert kind == "field_dims" or other.digest() != one.digest()
+        assert (
+            len(
+                {
+                    one.digest(),
+                    replace(one, recipe="inherit").digest(),
+                    replace(one, weights=weights).digest(),
+                }
+            )
+            == 3
+        )
+
+    def test_weights_and_recipe_are_saved(
+        self, kind: str, tiny: Dataset, layout: Layout, tmp_path: Path
+    ) -> None:
+        plan = plan_of(kind, layout)
+        weights = {
+            "whole": torch.randn(3, 2),
+            "counter": torch.tensor(7),
+            "half": torch.ones(2, dtype=torch.float16),
+        }
+        replace(plan, recipe="rewind", weights=weights).save(tmp_path)
+        loaded = load_plan(tmp_path, layout)
+        assert loaded.recipe == "rewind" and set(loaded.weights) == set(weights)
+        for name, value in weights.items():
+            assert loaded.weights[name].dtype == value.dtype and torch.equal(loaded.weights[name], value)
+
+    def test_embedding_is_deterministic_in_the_seed(self, kind: str, tiny: Dataset, layout: Layout) -> None:
+        plan = plan_of(kind, layout)
+        assert np.array_equal(logits(plan, tiny, 5), logits(plan, tiny, 5))
+        assert not np.array_equal(logits(plan, tiny, 5), logits(plan, tiny, 6))
+
+    def test_widths_are_at_most_the_base_width(self, kind: str, layout: Layout) -> None:
+        widths = plan_of(kind, layout).widths(layout)
+        assert widths.shape == (len(layout.fields),) and widths.dtype == float
+        assert widths.min() >= 0 and 0 < widths.max() <= layout.dim
+
+    def test_cost_counts_no_negative_part(self, kind: str, layout: Layout) -> None:
+        items = plan_of(kind, layout).cost(layout)
+        assert all(i.params >= 0 and i.bytes >= 0 for i in items)
+        assert Ledger(tuple(items)).params(["values"]) > 0
+
+    @pytest.mark.parametrize("alignment", ["linear", "zero_pad", "concat"])
+    def test_ledger_and_export_under_each_alignment(self, kind: str, data: Dataset, alignment: str) -> None:
+        layout = Layout(data.fields, 4, alignment)
+        plan = plan_of(kind, layout)
+        plan.check(layout)
+        model = build_planned(plan, task_of(alignment=alignment), data, 3).eval()
+        ids = ids_of(data.split("valid"))
+        stored = stored_bytes(model.router) if isinstance(model, ClusteredModel) else 0
+        for own, part in parts_of(plan, model):
+            exported = own.export(part.embedding, layout)
+            assert torch.equal(exported(ids), part.embedding(ids))
+            stored += stored_bytes(exported)
+        assert stored == Ledger(tuple(plan.cost(layout))).bytes()
+
+
+def test_every_kind_is_tested() -> None:
+    missing = set(PLANS) - set(MAKERS) - {"composite"}  # tests/test_composites.py has those
+    assert not missing
+
+
+def bad_plans(layout: Layout) -> dict[str, tuple[EmbeddingPlan, str]]:
+    fields, rows, dim = len(layout.fields), layout.rows, layout.dim
+    ones, groups = np.ones((rows, dim), dtype=bool), layout.field_of_row
+    good = uniform(layout)
+    router = GateRouter(layout, 2)
+    share = np.full((fields, 2), 0.5)
+    pair = (2, 4)
+    nested = Clustered(router=router, plans=(good, good))
+    return {
+        "too few widths": (FieldDims(dims=(1,)), "1 widths for 5 fields"),
+        "negative width": (FieldDims(dims=(-1, 1, 1, 1, 1)), "none may be negative"),
+        "all dropped": (FieldDims(dims=(0,) * fields), "one must be above 0"),
+        "column mask shape": (ColumnMask(mask=ones), "expected bool"),
+        "column mask type": (ColumnMask(mask=np.ones((fields, dim))), "float64"),
+        "empty column mask": (ColumnMask(mask=np.zeros((fields, dim), dtype=bool)), "keeps nothing"),
+        "entry mask shape": (EntryMask(mask=ones[1:]), "expected bool"),
+        "empty entry mask": (EntryMask(mask=~ones), "keeps nothing"),
+        "row widths shape": (RowDims(row_widths=np.ones(3, int)), r"\(3,\) widths for"),
+        "row too wide": (RowDims(row_widths=np.full(rows, dim + 1)), "0..4"),
+        "row negative": (RowDims(row_widths=np.r_[-1, np.ones(rows - 1, int)]), "0..4"),
+        "row all zero": (RowDims(row_widths=np.zeros(rows, int)), "not all be 0"),
+        "row fractional": (RowDims(row_widths=np.full(rows, 1.5)), "whole numbers"),
+        "soft groups": (Soft(candidates=pair, probabilities=share, group_of_row=groups[1:]), "groups for"),
+        "soft shape": (Soft(candidates=pair, probabilities=share[1:], group_of_row=groups), "do not fit"),
+        "soft shares": (Soft(candidates=pair, probabilities=share * 2, group_of_row=groups), "sum to 1"),
+        "soft negative": (
+            Soft(candidates=pair, probabilities=share * np.array([3, -1]), group_of_row=groups),
+            "sum to 1",
+        ),
+        "clusters": (Clustered(router=router, plans=(good,)), "1 plans for 2 clusters"),
+        "nested": (Clustered(router=router, plans=(nested, good)), "cannot be clustered"),
+        "part": (Clustered(router=router, plans=(good, FieldDims(dims=(1,)))), "1 widths"),
+        "served untrained": (Clustered(router=router, plans=(good, good), recipe="none"), "recipe"),
+    }
+
+
+@pytest.mark.parametrize("case", bad_plans(Layout(tiny_dataset(40).fields, 4)))
+def test_check_refuses(case: str, layout: Layout) -> None:
+    plan, says = bad_plans(layout)[case]
+    with pytest.raises(PlanError, match=says):
+        plan.check(layout)
+
+
+def test_width_zero_is_no_default(layout: Layout) -> None:
+    assert uniform(layout).dims == (4,) * 5 and uniform(layout, 2).dims == (2,) * 5
+    with pytest.raises(PlanError, match="one must be above 0"):
+        uniform(layout, 0).check(layout)
+
+
+def test_unreadable_plans_name_the_folder(tmp_path: Path, layout: Layout) -> None:
+    with pytest.raises(PlanError, match=str(tmp_path)):
+        load_plan(tmp_path)
+    uniform(layout).save(tmp_path)
+    text = (tmp_path / "plan.json").read_text()
+    (tmp_path / "plan.json").write_text(text.replace("field_dims", "field_dim"))
+    with pytest.raises(PlanError, match="did you mean 'field_dims'"):
+        load_plan(tmp_path)
+    (tmp_path / "plan.json").write_text(text)
+    (tmp_path / "plan.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(PlanError, match="no readable plan"):
+        load_plan(tmp_path)
+
+
+def test_a_clustered_plan_is_read_with_a_layout(tmp_path: Path, layout: Layout) -> None:
+    plan_of("clustered", layout).save(tmp_path)
+    with pytest.raises(PlanError, match="layout"):
+        load_plan(tmp_path)
+    with pytest.raises(PlanError, match="part by part"):
+        plan_of("clustered", layout).build(layout)
+
+
+def test_widths_by_hand(layout: Layout) -> None:
+    rows = np.zeros(layout.rows, int)
+    rows[:3] = (1, 2, 3)  # the first field has three rows
+    assert RowDims(row_widths=rows).widths(layout).tolist() == [2, 0, 0, 0, 0]
+    entries = np.zeros((layout.rows, 4), dtype=bool)
+    entries[0] = True
+    assert EntryMask(mask=entries).widths(layout)[0] == pytest.approx(4 / 3)
+    shares = np.array([[0.25, 0.75]])
+    mixed = Soft(candidates=(2, 4), probabilities=shares, group_of_row=np.zeros(layout.rows, int))
+    assert mixed.widths(layout).tolist() == [3.5] * 5
+
+
+# What the builders compute, against loops over samples and fields.
+
+
+def lookups_by_field(
+    embedding: FieldEmbedding, dims: tuple[int, ...], fields: tuple
+) -> list[tuple[Tensor, int]]:
+    """For each field its table's weight and its first row there."""
+    found: list[Any] = [None] * len(dims)
+    for lookup, width in zip(embedding.lookups, sorted({d for d in dims if d}, reverse=True), strict=True):
+        start = 0
+        for f in (f for f, d in enumerate(dims) if d == width):
+            found[f] = (lookup.table.weight.detach(), start)
+            start += fields[f].cardinality
+    return found
+
+
+def mean_vector(weight: Tensor, start: int, ids: Tensor, padding: int | None) -> Tensor:
+    kept = [int(i) for i in ids if padding is None or int(i) != padding]
+    return sum((weight[start + i] for i in kept), torch.zeros(weight.shape[1])) / max(len(kept), 1)
+
+
+@pytest.mark.parametrize("alignment", ["linear", "zero_pad", "concat"])
+@pytest.mark.parametrize("bias", [False, True])
+def test_field_widths_equal_a_slow_formulation(multivalued: Dataset, alignment: Any, bias: bool) -> None:
+    fields, dims = multivalued.fields, (4, 2, 0, 1, 2, 3)
+    layout = Layout(fields, 4, alignment, std=1.0)
+    embedding = FieldEmbedding(layout, dims, bias)
+    for projection in embedding.projections:
+        if getattr(projection, "bias", None) is not None:
+            torch.nn.init.normal_(projection.bias)
+    ids = ids_of(multivalued.split("valid"))[:20]
+    tables = lookups_by_field(embedding, dims, fields)
+    widths = sorted({d for d in dims if d}, reverse=True)
+    out = []
+    for sample in ids:
+        parts, column = [], 0
+        for f, field in enumerate(fields):
+            own = sample[column : column + field.columns]
+            column += field.columns
+            if dims[f] == 0:
+                continue
+            vector = mean_vector(*tables[f], own, field.padding)
+            if alignment == "zero_pad":
+                vector = torch.cat([vector, torch.zeros(4 - dims[f])])
+            if alignment == "linear" and dims[f] < 4:
+                group = widths.index(dims[f])
+                member = [g for g, d in enumerate(dims) if d == dims[f]].index(f)
+                projection = embedding.projections[group - 1]
+                vector = vector @ projection.weight[member] + (projection.bias[member] if bias else 0)
+            parts.append(vector)
+        out.append(torch.cat(parts) if alignment == "concat" else torch.stack(parts))
+    expected = torch.stack(out)
+    torch.testing.assert_close(embedding(ids), expected, rtol=1e-5, atol=1e-6)
+    features = embedding.shape.features
+    assert features == expected.flatten(1).shape[1]
+
+
+@pytest.mark.parametrize("alignment", ["linear", "zero_pad"])
+def test_row_widths_equal_a_slow_formulation(multivalued: Dataset, alignment: Any) -> None:
+    layout = Layout(multivalued.fields, 4, alignment, std=1.0)
+    widths = np.random.default_rng(0).integers(0, 5, layout.rows)
+    embedding = RowWidthEmbedding(layout, widths)
+    ids, weight = ids_of(multivalued.split("valid"))[:20], embedding.lookup.table.weight
+    starts = np.concatenate([[0], np.cumsum(layout.cardinalities)[:-1]])
+
+    def row(r: int) -> Tensor:
+        w = int(widths[r])
+        vector = torch.cat([weight[r, :w], torch.zeros(4 - w)])
+        if alignment == "zero_pad" or w in (0, 4):
+            return vector
+        return embedding.projections[embedding.narrow.index(w)](weight[r, :w])
+
+    for b, sample in enumerate(ids):
+        column = 0
+        for f, field in enumerate(layout.fields):
+            own = sample[column : column + field.columns].tolist()
+            column += field.columns
+            kept = [i for i in own if i != field.padding]
+            vectors = [row(int(starts[f]) + i) for i in kept] or [torch.zeros(4)]
+            torch.testing.assert_close(
+                embedding(ids)[b, f], torch.stack(vectors).mean(0), rtol=1e-5, atol=1e-6
+            )
+
+
+@pytest.mark.parametrize("per_field", [False, True])
+@pytest.mark.parametrize("tanh", [False, True])
+def test_mixtures_equal_a_slow_formulation(tiny: Dataset, per_field: bool, tanh: bool) -> None:
+    layout = Layout(tiny.fields, 4, std=1.0)
+    rng = np.random.default_rng(0)
+    groups = rng.integers(0, 3, layout.rows)
+    shares = rng.dirichlet(np.ones(2), 3).astype(np.float32)
+    embedding = MixtureEmbedding(layout, (2, 4), groups, shares, per_field=per_field, tanh=tanh).eval()
+    ids = ids_of(tiny.split("valid"))[:10]
+    starts = np.concatenate([[0], np.cumsum(layout.cardinalities)[:-1]])
+    for b, sample in enumerate(ids.tolist()):
+        for f, i in enumerate(sample):
+            r, total = int(starts[f]) + i, torch.zeros(4)
+            for n, (lookup, linear) in enumerate(zip(embedding.lookups, embedding.maps, strict=True)):
+                e = lookup.table.weight[r]
+                x = e @ linear.weight[f] + linear.bias[f] if per_field else linear(e)
+                total = total + float(shares[groups[r], n]) * (x.tanh() if tanh else x)
+            torch.testing.assert_close(embedding(ids)[b, f], total, rtol=1e-4, atol=1e-6)
+
+
+def test_a_mixture_per_field_needs_single_columns(multivalued: Dataset) -> None:
+    layout = Layout(multivalued.fields, 4)
+    plan = replace(plan_of("soft", layout), per_field=True)
+    with pytest.raises(PlanError, match="one column"):
+        plan.build(layout)
+
+
+def test_a_clustered_model_sends_each_sample_to_its_cluster(tiny: Dataset, layout: Layout) -> None:
+    model = build_planned(plan_of("clustered", layout), task_of(), tiny, 0).eval()
+    assert isinstance(model, ClusteredModel)
+    ids = ids_of(tiny.split("valid"))
+    cluster = model.router(ids)
+    assert 0 < int(cluster.sum()) < len(ids)
+    whole = model(ids)
+    for c, part in enumerate(model.models):
+        torch.testing.assert_close(whole[cluster == c], part(ids)[cluster == c], rtol=1e-5, atol=1e-7)
+
+
+# Weights that a plan carries.
+
+
+def test_carried_weights_do_not_bring_masked_entries_back(tiny: Dataset, layout: Layout) -> None:
+    """A search hands over its whole table (`warm_rows`, `same_init`): what the mask drops is dropped."""
+    for kind in ("column_mask", "row_dims", "entry_mask"):
+        plan = plan_of(kind, layout)
+        full = {"embedding.lookup.table.weight": torch.ones(layout.rows, 4)}
+        model = build_planned(replace(plan, recipe="warm_rows", weights=full), task_of(), tiny, 0)
+        weight = model.embedding.lookup.table.weight
+        kept = int(np.dot(layout.cardinalities, plan.widths(layout)).round())
+        assert int(weight.count_nonzero()) == kept
+
+
+def test_recipes_that_reuse_a_model_bring_all_of_it(tiny: Dataset, layout: Layout) -> None:
+    plan = uniform(layout)
+    state = build_planned(plan, task_of(), tiny, 4).state_dict()
+    same = replace(plan, recipe="same_init", weights=state)
+    assert np.array_equal(logits(same, tiny, 0), logits(plan, tiny, 4))
+    with pytest.raises(PlanError, match="needs weights"):
+        logits(replace(plan, recipe="inherit"), tiny)
+    partly = {k: v for k, v in state.items() if not k.startswith("backbone")}
+    with pytest.raises(PlanError, match="brings no 'backbone"):
+        logits(replace(same, weights=partly), tiny)
+    with pytest.raises(PlanError, match="does not fit"):
+        logits(replace(same, weights={"embedding.nothing": torch.zeros(1)}), tiny)
+
+
+def test_warm_rows_leave_the_rest_new(tiny: Dataset, layout: Layout) -> None:
+    name = "embedding.lookups.0.table.weight"
+    warm = {name: torch.ones(layout.rows, 4)}
+    model = build_planned(replace(uniform(layout), recipe="warm_rows", weights=warm), task_of(), tiny, 0)
+    fresh = build_planned(uniform(layout), task_of(), tiny, 0)
+    for key, value in fresh.state_dict().items():
+        assert torch.equal(model.state_dict()[key], warm.get(key, value))
