@@ -7,10 +7,11 @@ from typing import Literal
 
 import numpy as np
 
+from nasbench_rec.cost import EMBEDDING_PARTS
 from nasbench_rec.errors import PlanError
 from nasbench_rec.plans import EmbeddingPlan, FieldDims
 from nasbench_rec.protocol import setting
-from nasbench_rec.searcher import EMBEDDING_PARTS, MethodInfo, PlanBudget, Searcher, SearchState, SearchTask
+from nasbench_rec.searcher import MethodInfo, PlanBudget, Searcher, SearchState, SearchTask
 
 
 @dataclass(frozen=True)

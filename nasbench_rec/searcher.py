@@ -195,9 +195,9 @@ class SearchTask:
         left = self.budget.epochs_left(len(rows))
         wanted = wanted if left is None else max(1, min(wanted, left))
         valid = self._valid if early_stopping else None
+        seen = _rows_seen(hooks)
         result = fit(model, rows, valid, self.protocol, self.seed, hooks=hooks, epochs=wanted)
-        extra = sum(getattr(hook, "rows_seen", 0) for hook in hooks)
-        self.budget.charge(result.rows_seen + extra, result.seconds)
+        self.budget.charge(result.rows_seen + _rows_seen(hooks) - seen, result.seconds)
         for scores in result.history:
             self.report(int(scores["step"]), scores)
         return result
@@ -225,6 +225,11 @@ class SearchTask:
     def diagnose(self, name: str, value: Any) -> None:
         """Keep a scalar, list or array that shows what the method did; it goes into the record."""
         self.diagnostics[name] = value
+
+
+def _rows_seen(hooks: Sequence[Hook]) -> int:
+    """Return the rows that hooks looked at by themselves so far (structure steps)."""
+    return sum(getattr(hook, "rows_seen", 0) for hook in hooks)
 
 
 class Searcher(ABC):

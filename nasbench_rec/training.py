@@ -177,9 +177,13 @@ class _Optimizers:
 
     def __init__(self, model: nn.Module, protocol: Protocol, hooks: Sequence[Hook]) -> None:
         groups = [g for hook in hooks for g in hook.groups()]
-        taken = {id(p) for g in groups for p in g.params}
-        taken |= {id(p) for hook in hooks for p in hook.own_parameters()}
+        self.claimed = [p for g in groups for p in g.params]
+        self.claimed += [p for hook in hooks for p in hook.own_parameters()]
+        taken = {id(p) for p in self.claimed}
         tables = [t for t in tables_of(model) if id(t.weight) not in taken]
+        for table in (t for t in tables_of(model) if id(t.weight) in taken):
+            table.rowwise = False  # whoever claims a weight looks for its gradient there
+            table.pending.clear()
         taken |= {id(t.weight) for t in tables}
         self.model, self.clip = model, protocol.clip_norm
         self.dense = [p for p in model.parameters() if id(p) not in taken]
@@ -196,9 +200,11 @@ class _Optimizers:
         self.tables.step()
 
     def zero_grad(self) -> None:
-        """Clear every gradient of the model, structure parameters included."""
+        """Clear every gradient of the model and of what hooks claimed, inside the model or not."""
         self.model.zero_grad(set_to_none=True)
         self.tables.zero_grad()
+        for parameter in self.claimed:
+            parameter.grad = None
 
     def scale_lr(self, factor: float) -> None:
         """Multiply every learning rate."""

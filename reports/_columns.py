@@ -101,7 +101,7 @@ COLUMNS = (
         "seed and split seed; mean, [95 % interval], how the interval was made (t: Student's t of the "
         "paired differences, under 6 pairs; BCa: bootstrap, from 6 pairs; equal: all differences are one "
         "value) and the number of pairs; above zero is better than uniform",
-        2,
+        1,
         lambda row: _difference(row.auc_difference, row.test_auc_sd, row),
         lambda row: _interval(
             row.auc_difference_low,
@@ -143,7 +143,7 @@ COLUMNS = (
         "embedding",
         "bytes of the embedding part of the model, mean over seeds: the values kept, their index overhead, "
         "alignment matrices, mixture weights and routers",
-        1,
+        2,
         lambda row: byte_size(row.embedding_bytes),
     ),
     Column(

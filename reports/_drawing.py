@@ -23,9 +23,9 @@ MARKERS = "os^vPX<>h"
 FONT = 8.0
 SIDE_STEP = 6.5
 """How far apart points of one size stand, in printer's points."""
-PANEL = (5.6, 3.3)
+PANEL = (5.6, 3.45)
 """Width and height of a panel in inches."""
-MARGIN = (0.72, 0.55, 0.2, 0.4)
+MARGIN = (0.72, 0.7, 0.2, 0.4)
 """Around a panel's axes in inches: left, bottom, right, top."""
 STYLE = {
     "svg.hashsalt": "nasbench-rec",
@@ -102,8 +102,21 @@ def panel(axes: Axes, title: str, part: pd.DataFrame, look: Mapping[str, Mapping
         axes.axhline(height, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
     _label_points(axes, drawn)
     if len(lost):
-        text = one_line(f"failed: {', '.join(lost['label'])}", 60)
-        axes.text(1, 1.02, text, transform=axes.transAxes, ha="right", color=MUTED, parse_math=False)
+        _note(axes, f"without a point, as all units failed: {', '.join(lost['label'])}")
+
+
+def _note(axes: Axes, text: str) -> None:
+    """Write a line below the axes."""
+    axes.annotate(
+        one_line(text, 84),
+        xy=(0, 0),
+        xycoords="axes fraction",
+        xytext=(0, -40),
+        textcoords="offset points",
+        color=MUTED,
+        parse_math=False,
+        annotation_clip=False,
+    )
 
 
 def _scales(axes: Axes, drawn: pd.DataFrame) -> None:

@@ -75,7 +75,7 @@ def markdown_escape(text: object) -> str:
     return clean(text).translate(_MARKDOWN)
 
 
-_LATEX = str.maketrans(
+_LATEX = (
     {c: f"\\{c}" for c in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
@@ -84,8 +84,15 @@ _LATEX = str.maketrans(
 
 
 def latex_escape(text: object) -> str:
-    """Return `text` for LaTeX text mode; brackets and stars are safe after a line break too."""
-    return clean(text).translate(_LATEX)
+    r"""Return `text` for LaTeX text mode; brackets and stars are safe after a line break (`\\`) too.
+
+    Characters that pdfLaTeX may not know (all beyond accented Latin letters) are given by number: `U+540D`.
+    """
+    return "".join(_LATEX.get(c) or _latex_character(c) for c in clean(text))
+
+
+def _latex_character(c: str) -> str:
+    return c if ord(c) < 128 or ("À" <= c <= "ÿ" and c not in "ÐðÞþ") else f"U+{ord(c):04X}"
 
 
 def encoded(text: str) -> bytes:

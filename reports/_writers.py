@@ -9,12 +9,15 @@ from nasbench_rec.reports._columns import CAPTION, COLUMNS, READING, Column, fai
 from nasbench_rec.reports._rows import LeaderboardRow, grouped_rows
 from nasbench_rec.reports._text import encoded, latex_escape, markdown_escape, one_line
 
-LATEX_COLUMNS = 9
+LATEX_COLUMNS = 8
 """How many columns a LaTeX table takes, by importance: more cannot be read at the width of a text."""
+
+LATEX_LABEL = 34
+"""Characters from which on the labels of a LaTeX table are broken into lines."""
 
 LATEX_HEAD = r"""% In the preamble: \usepackage{booktabs} and \usepackage{graphicx}
 % (tables too wide are scaled to the line).
-% Names outside Latin letters need lualatex or xelatex. All numbers stand in leaderboard.csv.
+% All numbers stand in leaderboard.csv.
 """
 
 
@@ -60,7 +63,8 @@ def _latex_table(dataset: str, backbone: str, rows: Sequence[LeaderboardRow], ti
     columns = [c for c in COLUMNS if c in kept]
     texts = [[_latex_cell(c, c.text(row)) for c in columns] for row in rows]
     table = pd.DataFrame(texts, columns=[latex_escape(c.head) for c in columns], dtype=object)
-    form = "".join("r" if c.numeric else "l" for c in columns)
+    wide = max(map(len, table.iloc[:, 0])) > LATEX_LABEL
+    form = "".join("r" if c.numeric else "p{4.4cm}" if wide else "l" for c in columns)
     body = table.style.hide(axis="index").to_latex(hrules=True, column_format=form).rstrip()
     caption = f"{one_line(title)}: {one_line(dataset)}, {one_line(backbone)}. {CAPTION}"
     return "\n".join(
@@ -68,6 +72,7 @@ def _latex_table(dataset: str, backbone: str, rows: Sequence[LeaderboardRow], ti
             r"\begin{table}[htbp]",
             r"\centering",
             rf"\caption{{{latex_escape(caption)}}}",
+            r"\medskip",
             r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
             f"{body}}}",
             *(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import warnings
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -130,6 +131,7 @@ def _inlined(attribute: str, value: str, prefix: str) -> str:
 
 def _saved(figure: Figure, form: str, metadata: Mapping[str, Any], background: str) -> bytes:
     buffer = io.BytesIO()
-    with style():
+    with style(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a page's fonts may have it
         figure.savefig(buffer, format=form, metadata=dict(metadata), facecolor=background)
     return buffer.getvalue()

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from rich.console import Console, Group
     from rich.table import Table
 
+LABEL_WIDTH = 28
+"""Longer labels go on in the next line."""
+
 
 def print_leaderboard(frame: pd.DataFrame, console: Console, title: str = "Leaderboard") -> None:
     """Print a leaderboard frame at the width of `console`."""
@@ -49,7 +52,8 @@ def _fitting(rows: Sequence[LeaderboardRow], width: int) -> list[Column]:
 
     room, taken = width - 2, []
     for column in sorted(shown(rows), key=lambda c: c.importance):
-        needed = 2 + max(cell_len(text) for text in [column.head, *(column.text(row) for row in rows)])
+        widest = max(cell_len(text) for text in [column.head, *(column.text(row) for row in rows)])
+        needed = 2 + (widest if column.numeric else min(widest, LABEL_WIDTH))
         if column.importance == 0 or needed <= room:
             room -= needed
             taken.append(column)
@@ -68,6 +72,7 @@ def _table(title: str, rows: Sequence[LeaderboardRow], columns: Sequence[Column]
         table.add_column(
             Text(column.head),
             justify="right" if column.numeric else "left",
+            max_width=None if column.numeric else LABEL_WIDTH,
             no_wrap=column.numeric,
             overflow="ellipsis" if column.numeric else "fold",
         )

@@ -63,6 +63,8 @@ def _on_ray(units: Sequence[Unit], root: Path, workers: Workers, data_dir: Path 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # By default Ray's workers have a low priority: beside any other load they would starve.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     import ray
 
     ray.init(**_ray_options(workers))
