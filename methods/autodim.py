@@ -30,12 +30,13 @@ class AutoDimConfig:
 class AutoDimEmbedding(MixtureEmbedding):
     """The supernet's embedding"""
 
-    def __init__(self, layout: Layout, candidates: Sequence[int], norm=True) -> None:
+    def __init__(self, layout: Layout, candidates: Sequence[int], norm=True, scale=1.0) -> None:
         fields, n = len(layout.fields), len(candidates)
         uniform = np.full((fields, n), 1 / n)
         super().__init__(layout, candidates, layout.field_of_row, uniform, per_field=True, norm=norm)
         self.logits = nn.Parameter(torch.zeros(fields, n))
         self.tau = 1.0
+        self.scale = scale
 
     def mixture(self) -> Tensor:
         log_alpha = torch.log_softmax(self.logits, 1)
@@ -43,6 +44,9 @@ class AutoDimEmbedding(MixtureEmbedding):
             return log_alpha.exp()
         gumbel = -torch.empty_like(log_alpha).exponential_().log()
         return torch.softmax((log_alpha + gumbel) / self.tau, 1)
+
+    def aligned(self, ids):
+        return [x * self.scale for x in super().aligned(ids)]
 
     def shares(self, ids: Tensor) -> Tensor:
         return self.mixture().unsqueeze(0)

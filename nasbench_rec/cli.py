@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 from tyro.conf import OmitSubcommandPrefixes, Positional, UseAppendAction, arg, subcommand
 
-from nasbench_rec.errors import ConfigError, DataError, NasbenchError, StoreError
+from nasbench_rec.errors import ConfigError, DataError, NasbenchError, StoreError, unknown
 
 if TYPE_CHECKING:
     from nasbench_rec.unit import Unit
@@ -220,8 +220,8 @@ class LeaderboardVerb:
     Without a file the leaderboard that comes with the package; options replace what the file says.
     """
 
-    file: Positional[Path | None] = None
-    """A leaderboard's TOML file."""
+    file: Positional[str | None] = None
+    """A leaderboard's TOML file, or the name of one that comes with the package."""
     datasets: tuple[str, ...] = ()
     """Data sets."""
     backbones: tuple[str, ...] = ()
@@ -264,9 +264,13 @@ class LeaderboardVerb:
         return 1 if failed else 0
 
     def _leaderboard(self) -> Any:
-        from nasbench_rec.studies.leaderboard import parse_settings, read_leaderboard, shipped
+        from nasbench_rec.studies.leaderboard import parse_settings, read_leaderboard, shipped, shipped_names
 
-        found = read_leaderboard(self.file) if self.file else shipped()
+        names = shipped_names()
+        if self.file and self.file not in names and not Path(self.file).exists():
+            raise ConfigError(f"{self.file}: no such file, and {unknown('shipped leaderboard', self.file, names)}")
+        by_name = self.file is None or self.file in names
+        found = shipped(self.file or "leaderboard") if by_name else read_leaderboard(Path(self.file or ""))
         given = {
             k: getattr(self, k) for k in ("datasets", "backbones", "methods", "ratios") if getattr(self, k)
         }
@@ -378,8 +382,6 @@ def _print(text: str) -> None:
 
 
 def _only(settings: dict[str, Any], names: set[str]) -> None:
-    from nasbench_rec.errors import unknown
-
     for name in settings:
         if name not in names:
             raise ConfigError("--set: " + unknown("target", name, names))

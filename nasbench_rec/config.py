@@ -6,9 +6,10 @@ import dataclasses
 import hashlib
 import json
 import os
-import tempfile
 import tomllib
+import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -46,12 +47,23 @@ def build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     for name in values:
         if name not in allowed:
             raise ConfigError(f"{where}: {unknown('setting', name, allowed)}")
+        _check_value(values[name], f"{where}: {name}")
     try:
         return TypeAdapter(cls).validate_json(json.dumps(plain(values)), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         setting = ".".join(str(part) for part in first["loc"]) or "(whole)"
         raise ConfigError(f"{where}: {setting} = {first['input']!r}: {first['msg']}") from None
+
+
+def _check_value(value: Any, where: str) -> None:
+    """Refuse what no record can hold."""
+    try:
+        canonical(value)
+    except (TypeError, ValueError):
+        raise ConfigError(
+            f"{where} = {value!r}: must be a text, a finite number, true, false, or a list of them."
+        ) from None
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -76,15 +88,18 @@ def literal(text: str) -> Any:
 
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` so that a reader sees the old content or the new, never half of it."""
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        with part.open("x", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(name, path)
+        os.replace(part, path)
     except OSError as error:
         raise StoreError(
             f"{path}: cannot be written ({error.strerror}); choose a folder you may write to."
         ) from None
+    finally:
+        with suppress(OSError):
+            part.unlink()

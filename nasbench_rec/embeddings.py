@@ -149,6 +149,18 @@ class FieldProjection(nn.Module):
         return out if self.bias is None else out + self.bias
 
 
+def shared_projection(width: int, out: int) -> nn.Linear:
+    """Return a linear map [..., w] -> [..., m] for all fields; Xavier-uniform weights, zero bias.
+
+    torch's default bias would be one large vector in every narrow embedding: inner products between fields
+    then start far from 0, by the number of pairs.
+    """
+    found = nn.Linear(width, out)
+    nn.init.xavier_uniform_(found.weight)
+    nn.init.zeros_(found.bias)
+    return found
+
+
 class ColumnMaskedEmbedding(Embedding):
     """A full table with a fixed 0/1 mask [F, d] on the columns of each field; all-zero fields are dropped."""
 
@@ -216,7 +228,7 @@ class RowWidthEmbedding(MaskedEmbedding):
         super().__init__(layout, np.arange(layout.dim)[None, :] < widths[:, None])
         narrow = [int(w) for w in np.unique(widths) if 0 < w < widths.max()]
         self.narrow = narrow if layout.alignment == "linear" else []
-        self.projections = nn.ModuleList(nn.Linear(w, layout.dim) for w in self.narrow)
+        self.projections = nn.ModuleList(shared_projection(w, layout.dim) for w in self.narrow)
         self.register_buffer("width_of_row", torch.from_numpy(widths.astype(np.int16)), persistent=False)
 
     def widths_of(self, rows: Tensor) -> Tensor:
@@ -290,7 +302,7 @@ class MixtureEmbedding(Embedding):
         self.per_field, self.tanh, self.fields = per_field, tanh, layout.fields
         self.lookups = nn.ModuleList(StackedLookup(layout, w) for w in candidates)
         self.maps = nn.ModuleList(
-            FieldProjection(fields, w, widest, bias=True) if per_field else nn.Linear(w, widest)
+            FieldProjection(fields, w, widest, bias=True) if per_field else shared_projection(w, widest)
             for w in candidates
         )
         self.norms = nn.ModuleList(nn.BatchNorm1d(columns * widest, affine=False) for _ in candidates if norm)

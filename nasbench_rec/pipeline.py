@@ -26,7 +26,7 @@ from nasbench_rec.cost import EMBEDDING_PARTS, ROUTER_PARTS, CostItem, Ledger, d
 from nasbench_rec.data import Dataset, Split
 from nasbench_rec.embeddings import Layout
 from nasbench_rec.environment import environment
-from nasbench_rec.errors import PlanError, SealedError, unknown
+from nasbench_rec.errors import PlanError, SealedError, StoreError, unknown
 from nasbench_rec.model import CTRModel, build_model, tables_of
 from nasbench_rec.plans import Clustered, EmbeddingPlan, load_plan
 from nasbench_rec.recovery import group_recovery, width_recovery
@@ -386,14 +386,16 @@ def score(predictions: Mapping[str, np.ndarray], data: Dataset) -> dict[str, flo
 
 
 def _save_diagnostics(folder: Path, diagnostics: Mapping[str, Any]) -> None:
-    """Write scalars and lists as JSON, arrays as safetensors."""
+    """Write scalars and lists as JSON, arrays and tensors as safetensors."""
     from safetensors.numpy import save_file
 
-    arrays = {k: np.array(v, order="C") for k, v in diagnostics.items() if isinstance(v, np.ndarray)}
+    known = {k: v.detach().cpu().numpy() if isinstance(v, Tensor) else v for k, v in diagnostics.items()}
+    arrays = {k: np.array(v, order="C") for k, v in known.items() if isinstance(v, np.ndarray)}
     if arrays:
         save_file(arrays, folder / "diagnostics.safetensors")
-    rest = {k: plain(v) for k, v in diagnostics.items() if k not in arrays}
-    (folder / "diagnostics.json").write_text(json.dumps(rest))
+    rest = {k: plain(v) for k, v in known.items() if k not in arrays}
+    # Scalars of numpy and torch inside lists are the numbers that they hold.
+    (folder / "diagnostics.json").write_text(json.dumps(rest, default=lambda value: value.tolist()))
 
 
 def record_head(unit: Unit, data_dir: Path | None, threads: int) -> dict[str, Any]:
@@ -441,7 +443,10 @@ def _run(unit: Unit, pipeline: Pipeline) -> dict[str, Any]:
     test_folder = pipeline.test(plan, unit, data)
     train, test = read_meta(train_folder), read_meta(test_folder)
     search, derive = read_meta(search_folder), read_meta(derive_folder)
-    scores = score(load_file(test_folder / "predictions.safetensors"), data)
+    predictions = load_file(test_folder / "predictions.safetensors")
+    if _sha(predictions) != test["predictions_sha256"]:
+        raise StoreError(f"{test_folder}: predictions were changed after they were written; delete the folder.")
+    scores = score(predictions, data)
     if not all(math.isfinite(v) for v in scores.values() if v is not None):
         raise FloatingPointError(f"scores are not finite: {scores}")
     return {

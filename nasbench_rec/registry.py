@@ -107,12 +107,14 @@ def _from_source(spec: str) -> Any:
 
 
 def _module_of_file(path: Path) -> ModuleType:
-    name = f"nasbench_rec_user_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    if not path.is_file():
+        raise FileNotFoundError(f"no such file: {path}")
+    content = str(path.resolve()).encode() + path.read_bytes()
+    name = f"nasbench_rec_user_{hashlib.sha256(content).hexdigest()[:12]}"
     if name in sys.modules:
         return sys.modules[name]
     found = importlib.util.spec_from_file_location(name, path)
-    if found is None or found.loader is None or not path.is_file():
-        raise FileNotFoundError(f"no such file: {path}")
+    assert found is not None and found.loader is not None
     module = importlib.util.module_from_spec(found)
     sys.modules[name] = module  # dataclasses look their module up while the class is made
     try:
@@ -154,9 +156,13 @@ def resolve_method(text: str, overrides: Mapping[str, Any] | None = None) -> Met
         raise ConfigError(unknown(f"preset of {spec!r}", preset, cls.presets))
     values = {**(cls.presets[preset] if preset else {}), **(overrides or {})}
     config: Any = build(cls.Config, values, f"method {text!r}")
-    path = Path(spec.rpartition(":")[0]) if ":" in spec else None
-    code = hashlib.sha256(path.read_bytes()).hexdigest()[:20] if path and path.suffix == ".py" else ""
-    return Method(spec, preset, config, cls.info, code)
+    return Method(spec, preset, config, cls.info, code_of(spec))
+
+
+def code_of(spec: str) -> str:
+    """Return the content hash of the file of a `file.py:Class` method, else an empty text."""
+    path = Path(spec.rpartition(":")[0])
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:20] if path.suffix == ".py" else ""
 
 
 def dataset_class(name: str) -> type[DatasetSource]:

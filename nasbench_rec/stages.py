@@ -12,6 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,24 +55,18 @@ class Stages:
         reused = (final / "meta.json").is_file()
         if not reused:
             reused = self._compute(kind, final, compute)
-        self.used.append(StageUse(kind, key, reused, float(read_meta(final)["seconds"])))
+        if (kind, key) not in {(use.kind, use.key) for use in self.used}:
+            self.used.append(StageUse(kind, key, reused, float(read_meta(final)["seconds"])))
         return final
 
     def _compute(self, kind: str, final: Path, compute: Callable[[Path], dict[str, Any]]) -> bool:
         """Compute a stage under its lock; return whether another process did it meanwhile."""
-        locks = self.root / ".locks"
-        try:
-            locks.mkdir(parents=True, exist_ok=True)
-            final.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(
-                f"{self.root}: cannot be written ({error.strerror}); choose a folder you may write to."
-            ) from None
-        with FileLock(locks / f"{kind}-{final.name}.lock"):
+        with self._locked(kind, final):
             if (final / "meta.json").is_file():
                 return True
             part = final.with_name(f".{final.name}.part")
-            shutil.rmtree(part, ignore_errors=True)
+            for left in (part, final):  # of a killed process, or of a folder deleted by halves
+                shutil.rmtree(left, ignore_errors=True)
             part.mkdir()
             try:
                 _fill(part, compute)
@@ -80,6 +75,18 @@ class Stages:
                 raise
             os.replace(part, final)
         return False
+
+    def _locked(self, kind: str, final: Path) -> AbstractContextManager[Any]:
+        """Wait for the stage's lock and take it; a folder that cannot be written is a StoreError."""
+        locks = self.root / ".locks"
+        try:
+            locks.mkdir(parents=True, exist_ok=True)
+            final.parent.mkdir(parents=True, exist_ok=True)
+            return FileLock(locks / f"{kind}-{final.name}.lock").acquire()
+        except OSError as error:
+            raise StoreError(
+                f"{self.root}: cannot be written ({error.strerror}); choose a folder you may write to."
+            ) from None
 
 
 def _fill(part: Path, compute: Callable[[Path], dict[str, Any]]) -> None:

@@ -61,10 +61,13 @@ class Store:
         return self.path / "stages"
 
     def add(self, record: Record) -> Path:
-        """Append a record and return its file."""
-        attempt = len(self._files.get(record["key"], []))
-        path = self.path / "records" / f"{record['key']}-{attempt}.json"
-        write_text(path, json.dumps({**record, "attempt": attempt}, indent=1, allow_nan=False) + "\n")
+        """Append a record and return its file. Numbers that are not finite (of a curve, say) become null."""
+        files = self._files.get(record["key"], [])
+        attempt = _attempt(files[-1]) + 1 if files else 0
+        while (path := self.path / "records" / f"{record['key']}-{attempt}.json").exists():
+            attempt += 1  # another driver wrote since this store was opened
+        text = json.dumps(_finite({**record, "attempt": attempt}), indent=1, allow_nan=False)
+        write_text(path, text + "\n")
         self._files.setdefault(record["key"], []).append(path)
         return path
 
@@ -73,8 +76,10 @@ class Store:
         """Return the files of each key, oldest attempt first."""
         found: dict[str, list[Path]] = {}
         for path in (self.path / "records").glob("*-*.json"):
-            found.setdefault(path.stem.rpartition("-")[0], []).append(path)
-        return {k: sorted(v, key=lambda p: int(p.stem.rpartition("-")[2])) for k, v in found.items()}
+            key, _, attempt = path.stem.rpartition("-")
+            if attempt.isdecimal() and not key.startswith("."):
+                found.setdefault(key, []).append(path)
+        return {key: sorted(files, key=_attempt) for key, files in found.items()}
 
     def __iter__(self) -> Iterator[Record]:
         """Yield the latest record of every key, oldest start first."""
@@ -136,9 +141,25 @@ def row(record: Record) -> dict[str, Any]:
     return {c: known.get(c) if c in text or known.get(c) is not None else math.nan for c in COLUMNS}
 
 
+def _attempt(path: Path) -> int:
+    return int(path.stem.rpartition("-")[2])
+
+
+def _finite(value: Any) -> Any:
+    """Return JSON-able `value` with None for every number that is not finite."""
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _read(path: Path) -> Record:
     try:
-        return json.loads(path.read_text())
+        record = json.loads(path.read_text())
+        if not (isinstance(record, dict) and {"key", "status", "started", "unit"} <= record.keys()):
+            raise ValueError("it has no key, status, start or unit")
+        return record
     except (OSError, ValueError) as error:
         raise StoreError(
             f"{path}: is no readable record ({error}); delete it and run the unit again."

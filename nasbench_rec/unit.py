@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -9,8 +10,9 @@ from functools import cached_property
 from typing import Any
 
 from nasbench_rec.config import build, content_key, plain
+from nasbench_rec.errors import ConfigError
 from nasbench_rec.protocol import Protocol
-from nasbench_rec.registry import Method, method_class, resolve_dataset, resolve_method
+from nasbench_rec.registry import Method, code_of, method_class, resolve_dataset, resolve_method
 from nasbench_rec.seeds import Seeds
 
 ENGINE = 1
@@ -61,6 +63,12 @@ class Unit:
     ratio: float | None = None
     trainings: float | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse budgets that make no sense."""
+        for name, value in (("plan budget", self.ratio), ("search budget", self.trainings)):
+            if value is not None and not 0 < value < math.inf:
+                raise ConfigError(f"{name} {value!r}: must be a number above 0, or none for no limit.")
+
     @cached_property
     def key(self) -> str:
         """The content hash of everything that the result depends on."""
@@ -89,17 +97,17 @@ class Unit:
                 "code": method.code,
             },
             "seeds": plain(self.seeds),
-            "ratio": self.ratio,
-            "trainings": self.trainings,
+            "ratio": None if self.ratio is None else float(self.ratio),
+            "trainings": None if self.trainings is None else float(self.trainings),
         }
 
 
 def read_unit(description: Mapping[str, Any]) -> Unit:
-    """Return the unit that `Unit.describe` wrote."""
+    """Return the unit that `Unit.describe` wrote; its key is another where the method's code changed since."""
     part, where = description["method"], "recorded unit"
     cls = method_class(part["spec"])
     config: Any = build(cls.Config, part["config"], where)
-    method = Method(part["spec"], part["preset"], config, cls.info, part["code"])
+    method = Method(part["spec"], part["preset"], config, cls.info, code_of(part["spec"]))
     task = Task(
         DataRef(**description["data"]),
         description["backbone"],

@@ -108,7 +108,7 @@ def panel(axes: Axes, title: str, part: pd.DataFrame, look: Mapping[str, Mapping
 def _note(axes: Axes, text: str) -> None:
     """Write a line below the axes."""
     axes.annotate(
-        one_line(text, 84),
+        one_line(text, 72),
         xy=(0, 0),
         xycoords="axes fraction",
         xytext=(0, -40),

@@ -49,7 +49,7 @@ def prepared(records: pd.DataFrame) -> pd.DataFrame:
         )
     if records.empty:
         raise DataError("there are no records to report; run units into this store first.")
-    frame = records.drop_duplicates("key", keep="last").copy()
+    frame = records.drop_duplicates("key", keep="last").reset_index(drop=True)
     for name in TEXTS:
         frame[name] = frame[name].astype(object).where(frame[name].notna(), "").map(str)
     for name in NUMBERS:

@@ -102,12 +102,10 @@ def pdf(figure: Figure) -> bytes:
     return _saved(figure, "pdf", {"CreationDate": None}, "white")
 
 
-def inline_svg(points: pd.DataFrame) -> str:
-    """Return the figure of `points` to stand in an HTML page: in the page's colours, with ids of its own."""
+def inline_svg(points: pd.DataFrame, prefix: str) -> str:
+    """Return the figure of `points` to stand in an HTML page: in its colours; ids begin with `prefix`."""
     root = ElementTree.fromstring(svg(draw_auc_over_bytes(points, columns=1), "none"))
-    first = points.iloc[0]
-    name = f"{first['dataset']}, {first['backbone']}"
-    prefix = "f" + "".join(f"{byte:02x}" for byte in name.encode("utf-8", "backslashreplace"))[:80]
+    name = one_line(", ".join(points.iloc[0][["dataset", "backbone"]]))
     for element in root.iter():
         element.tag = element.tag.removeprefix("{http://www.w3.org/2000/svg}")
         element.attrib = {k.rpartition("}")[2]: _inlined(k, v, prefix) for k, v in element.attrib.items()}
@@ -115,7 +113,7 @@ def inline_svg(points: pd.DataFrame) -> str:
         root.remove(metadata)
     for size in ("width", "height"):
         root.attrib.pop(size)
-    root.attrib |= {"role": "img", "aria-label": f"Test AUC over embedding bytes: {one_line(name)}"}
+    root.attrib |= {"role": "img", "aria-label": f"Test AUC over embedding bytes: {name}"}
     return ElementTree.tostring(root, encoding="unicode")
 
 

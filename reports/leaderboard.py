@@ -47,8 +47,10 @@ def write_leaderboard(records: pd.DataFrame, out: Path, title: str) -> list[Path
 
     frame, points = leaderboard_frame(records), figures.auc_over_bytes_frame(records)
     figure = figures.draw_auc_over_bytes(points)
-    panels = points.groupby(["dataset", "backbone"])
-    inline = {(str(dataset), str(backbone)): figures.inline_svg(part) for (dataset, backbone), part in panels}
+    inline = {
+        (str(dataset), str(backbone)): figures.inline_svg(part, f"figure{i}")
+        for i, ((dataset, backbone), part) in enumerate(points.groupby(["dataset", "backbone"]))
+    }
     return write_files(
         out,
         {

@@ -59,7 +59,6 @@ class Leaderboard:
         Names, settings and source files are checked here, before anything runs.
         """
         methods = self._methods()
-        self._check_settings(methods)
         tasks = [
             task_of(
                 name,
@@ -71,6 +70,7 @@ class Leaderboard:
             for name in dict.fromkeys(self.datasets)
             for backbone in dict.fromkeys(self.backbones)
         ]
+        self._check_settings(methods)
         found = [
             Unit(task, method, Seeds.of(seed, self.split_seed), ratio, self.trainings)
             for method in methods
@@ -118,6 +118,12 @@ def task_of(
     ref = DataRef(dataset, source.source_fingerprint(data_dir), plain(source.config))
     values = {**source.info.protocol, **(protocol_settings or {})}
     return Task(ref, backbone, build(Protocol, plain(values), "protocol"))
+
+
+def shipped_names() -> list[str]:
+    """Return the names of the leaderboards that come with the package."""
+    folder = files("nasbench_rec.studies")
+    return sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
 
 
 def shipped(name: str = "leaderboard") -> Leaderboard:

@@ -98,16 +98,16 @@ def records() -> pd.DataFrame:
     return make_records()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def many_records() -> Callable[[int], pd.DataFrame]:
     return make_records
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def record() -> Callable[..., dict[str, Any]]:
     return make_record
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def failing() -> Callable[[pd.DataFrame, pd.Series, str], None]:
     return mark_failed
