@@ -59,7 +59,7 @@ class Frappe(DatasetSource):
             f"download {URL} (data set reczoo/Frappe_x1 on Hugging Face), unpack it, "
             "and give the folder with train.csv, valid.csv and test.csv as --data-dir"
         ),
-        protocol={"dim": 16, "hidden": (64, 32), "batch_size": 4096, "lr": 3e-3, "epochs": 20, "patience": 2},
+        protocol={"dim": 16, "hidden": (64, 32), "batch_size": 2048, "epochs": 20, "patience": 2},
     )
     Config: ClassVar[type] = FrappeConfig
     config: FrappeConfig

@@ -102,7 +102,7 @@ def build_planned(plan: EmbeddingPlan, task: Task, data: Dataset, seed: int) -> 
     return model
 
 
-def _put(model: nn.Module, plan: EmbeddingPlan) -> None:
+def _put(model: CTRModel, plan: EmbeddingPlan) -> None:
     """Load the plan's weights; recipes that reuse a whole model must bring all of it."""
     if plan.recipe != "scratch" and not plan.weights:
         raise PlanError(f"recipe {plan.recipe!r} needs weights, but the plan carries none.")
@@ -445,7 +445,7 @@ def _run(unit: Unit, pipeline: Pipeline) -> dict[str, Any]:
     search, derive = read_meta(search_folder), read_meta(derive_folder)
     predictions = load_file(test_folder / "predictions.safetensors")
     if _sha(predictions) != test["predictions_sha256"]:
-        raise StoreError(f"{test_folder}: predictions were changed after they were written; delete the folder.")
+        raise StoreError(f"{test_folder}: predictions were changed after they were made; delete the folder.")
     scores = score(predictions, data)
     if not all(math.isfinite(v) for v in scores.values() if v is not None):
         raise FloatingPointError(f"scores are not finite: {scores}")

@@ -7,8 +7,8 @@ With pytest, in a test file of your own:
     class TestMine(SearcherContract):
         spec = "mymethod"  # or "mymethod/preset", or "path/to/file.py:MyMethod"
 
-Without pytest: `check_method("mymethod")`. A broken promise is an `AssertionError` that says which. Nothing here
-needs pytest; the data are generated and small, so that a method takes seconds.
+Without pytest: `check_method("mymethod")`. A broken promise is an `AssertionError` that says which. Nothing
+here needs pytest; the data are generated and small, so that a method takes seconds.
 """
 
 from __future__ import annotations
@@ -37,7 +37,16 @@ from nasbench_rec.embeddings import FieldEmbedding, Layout, StackedLookup
 from nasbench_rec.errors import PlanError
 from nasbench_rec.model import CTRModel, tables_of
 from nasbench_rec.pipeline import ClusteredModel, Pipeline, build_planned, ledger_of, retrain
-from nasbench_rec.plans import PLANS, RECIPES, ColumnMask, EmbeddingPlan, EntryMask, RowDims, load_plan
+from nasbench_rec.plans import (
+    PLANS,
+    RECIPES,
+    Clustered,
+    ColumnMask,
+    EmbeddingPlan,
+    EntryMask,
+    RowDims,
+    load_plan,
+)
 from nasbench_rec.protocol import Protocol
 from nasbench_rec.registry import Method, resolve_method
 from nasbench_rec.searcher import (
@@ -119,8 +128,9 @@ def tiny_protocol(**overrides: Any) -> Protocol:
 
 def parts_of(plan: EmbeddingPlan, model: nn.Module) -> list[tuple[EmbeddingPlan, CTRModel]]:
     """Return the plan with its model, or each cluster's plan with its cluster's model."""
-    if isinstance(model, ClusteredModel):
-        return list(zip(plan.plans, model.models, strict=True))  # type: ignore[attr-defined]
+    if isinstance(plan, Clustered) and isinstance(model, ClusteredModel):
+        models = [m for m in model.models if isinstance(m, CTRModel)]
+        return list(zip(plan.plans, models, strict=True))
     assert isinstance(model, CTRModel)
     return [(plan, model)]
 
@@ -384,7 +394,7 @@ class SearcherContract:
             _require(digest == found.plan.digest(), "derive gave another plan the second time.")
 
     def test_plan_budget_is_respected(self) -> None:
-        """`exact` hits the budget within 1 %, `granular` stays below; a budget that cannot be met is a PlanError."""
+        """`exact` hits the budget within 1 %, `granular` stays below; what cannot be met is a PlanError."""
         found, control = self._first(), self.method().info.budget
         for ratio in () if control == "none" else self.ratios:
             limit = PlanBudget(ratio).bytes(found.task.layout)
@@ -412,7 +422,7 @@ class SearcherContract:
         _require(info.data != "train+search" or spent > 0, "data='train+search', but nothing was charged.")
 
     def test_same_seed_gives_the_same_result(self) -> None:
-        """Plan and predictions are bit for bit the same for the same seeds, whatever global generators hold."""
+        """Plan and predictions are the same bits for the same seeds, whatever global generators hold."""
         with _other_global_randomness():
             again = self._search(self.seeds).plan
             _require(again.digest() == self._first().plan.digest(), "the same seed gave another plan.")
@@ -421,7 +431,7 @@ class SearcherContract:
         _require(same, "the same seeds gave other predictions.")
 
     def test_seed_streams_are_separate(self) -> None:
-        """The retraining's seeds change the model; a method that is not stochastic ignores the search seed."""
+        """Retraining seeds change the model; a method that is not stochastic ignores the search seed."""
         plan = self._first().plan
         if plan.recipe != "none":
             other = self._retrain(plan, replace(self.seeds, init=11, order=13))
@@ -434,7 +444,7 @@ class SearcherContract:
             )
 
     def test_masked_entries_stay_zero(self) -> None:
-        """Retraining under heavy decay leaves masked entries at exactly 0, and the forward pass ignores them."""
+        """Retraining under heavy decay leaves masked entries at exactly 0; the forward pass ignores them."""
         found = self._first()
         for optimizer in get_args(Literal["row_adam", "dense_adam"]):
             strong = {"optimizer": optimizer, "embedding_l2": 0.1, "weight_decay": 0.1}

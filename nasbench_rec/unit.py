@@ -103,7 +103,7 @@ class Unit:
 
 
 def read_unit(description: Mapping[str, Any]) -> Unit:
-    """Return the unit that `Unit.describe` wrote; its key is another where the method's code changed since."""
+    """Return the unit that `Unit.describe` wrote; its key is another where the method's code has changed."""
     part, where = description["method"], "recorded unit"
     cls = method_class(part["spec"])
     config: Any = build(cls.Config, part["config"], where)

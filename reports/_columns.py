@@ -65,7 +65,7 @@ def _interval(low: float, high: float, kind: str, pairs: int, sd: float) -> str:
     if kind == "constant":
         return f"equal, {pairs}"
     if kind == "none":
-        return "no interval, 1" if pairs else ""
+        return "1 pair" if pairs else ""
     return (
         f"[{score(low, decimals(sd), signed=True)}, {score(high, decimals(sd), signed=True)}] {kind}, {pairs}"
     )
@@ -194,11 +194,11 @@ FIGURE_CAPTION = (
 )
 FIGURE_READING = (
     "In the figure a point is the mean test AUC over the mean embedding bytes of a row, on a logarithmic "
-    "axis. Upright bars are 95 % intervals of the mean over seeds (Student's t under 6 seeds, BCa bootstrap"
-    " from 6), level bars reach from the smallest to the largest plan over seeds. A line joins one method "
-    "at several plan budgets, the dashed line is the uniform model, and points of about one size stand side"
-    " by side. Overlapping bars do not show that two methods are equal: the paired differences in the table"
-    " are narrower, because the seeds are shared."
+    "axis. Upright bars are 95 % intervals of the mean over seeds (Student's t under 6 seeds, BCa bootstrap "
+    "from 6), level bars reach from the smallest to the largest plan over seeds. A line joins one method at "
+    "several plan budgets, the dashed line is the uniform model, and points of about one size stand side by "
+    "side. Overlapping bars do not show that two methods are equal: seeds are shared, so the paired "
+    "differences of the table can be far more certain than the two means."
 )
 
 

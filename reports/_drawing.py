@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -21,11 +22,12 @@ COLOURS = (0, 1, 2, 3, 4, 5, 9)
 """Those colours of seaborn's "colorblind" palette that show on white and on black."""
 MARKERS = "os^vPX<>h"
 FONT = 8.0
+TITLE_WIDTH = 56
 SIDE_STEP = 6.5
 """How far apart points of one size stand, in printer's points."""
-PANEL = (5.6, 3.45)
+PANEL = (5.6, 3.55)
 """Width and height of a panel in inches."""
-MARGIN = (0.72, 0.7, 0.2, 0.4)
+MARGIN = (0.72, 0.7, 0.2, 0.5)
 """Around a panel's axes in inches: left, bottom, right, top."""
 STYLE = {
     "svg.hashsalt": "nasbench-rec",
@@ -81,7 +83,8 @@ def panel(axes: Axes, title: str, part: pd.DataFrame, look: Mapping[str, Mapping
     import seaborn
 
     seaborn.despine(ax=axes)
-    axes.set_title(one_line(title, 70), loc="left", parse_math=False)
+    lines = textwrap.wrap(one_line(title, 400), TITLE_WIDTH, max_lines=2, placeholder=" …")
+    axes.set_title("\n".join(lines), loc="left", parse_math=False)
     axes.set_xlabel("embedding size (bytes, logarithmic)")
     axes.set_ylabel("test AUC, mean over seeds")
     drawn = (

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 DISTANCES = (7.5, 12.0, 20.0, 30.0, 42.0, 56.0, 72.0, 90.0)
 DIRECTIONS = 16
-COST_OF_OBSTACLE, COST_OF_LABEL, COST_OF_EDGE = 60.0, 500.0, 2_000.0
-"""What it costs to touch a mark, another label or the frame, against 1 per unit of distance."""
+COST_OF_OBSTACLE, COST_OF_CROSSING, COST_OF_LABEL, COST_OF_EDGE = 60.0, 20.0, 500.0, 2_000.0
+"""What it costs to cover a mark, to draw a leader over one, to cover a label and to leave the frame."""
+LEADER_STEP = 2.5
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,41 @@ def place_labels(
     """Return a box of size (width, height) by each spot: greedily, from the top, where it costs least."""
     placed: dict[int, Box] = {}
     for i in sorted(range(len(spots)), key=lambda i: (-spots[i][1], spots[i][0], i)):
-        rivals = list(placed.values())
-        options = (
-            (distance + _cost(box, obstacles, rivals, frame), box)
-            for distance, box in _around(spots[i], sizes[i])
-        )
-        placed[i] = min(options, key=lambda option: option[0])[1]
+        placed[i] = _Crowd(obstacles, list(placed.values()), frame).best(spots[i], sizes[i])
     return [placed[i] for i in range(len(spots))]
+
+
+@dataclass(frozen=True)
+class _Crowd:
+    """What a label has to keep clear of."""
+
+    obstacles: Sequence[Box]
+    labels: Sequence[Box]
+    frame: Box
+
+    def best(self, spot: tuple[float, float], size: tuple[float, float]) -> Box:
+        """Return the cheapest box around `spot`."""
+        chosen, least = Box(*spot, *spot), math.inf
+        for distance, box in _around(spot, size):
+            cost = distance + self._covered(box)
+            if cost < least:  # crossings are slow to count, and only add
+                cost += COST_OF_CROSSING * self._crossings(spot, box.nearest(*spot))
+            if cost < least:
+                chosen, least = box, cost
+        return chosen
+
+    def _covered(self, box: Box) -> float:
+        marks = sum(COST_OF_OBSTACLE + area for area in map(box.overlap, self.obstacles) if area)
+        texts = sum(COST_OF_LABEL + area for area in map(box.overlap, self.labels) if area)
+        return marks + texts + (0.0 if self.frame.holds(box) else COST_OF_EDGE)
+
+    def _crossings(self, spot: tuple[float, float], end: tuple[float, float]) -> int:
+        """Count the marks and labels on the way from a spot to its label, the spot's own mark left out."""
+        length = math.dist(spot, end)
+        steps = [LEADER_STEP * i / length for i in range(2, int(length / LEADER_STEP) + 1)]
+        way = [(spot[0] + t * (end[0] - spot[0]), spot[1] + t * (end[1] - spot[1])) for t in steps]
+        others = (*self.obstacles, *self.labels)
+        return sum(any(other.nearest(*point) == point for point in way) for other in others)
 
 
 def _around(spot: tuple[float, float], size: tuple[float, float]) -> Iterator[tuple[float, Box]]:
@@ -63,9 +92,3 @@ def _around(spot: tuple[float, float], size: tuple[float, float]) -> Iterator[tu
             x, y = spot[0] + distance * math.cos(angle), spot[1] + distance * math.sin(angle)
             left = x - size[0] * (0.5 - 0.5 * max(-1.0, min(1.0, 3 * math.cos(angle))))
             yield distance, Box(left, y - size[1] / 2, left + size[0], y + size[1] / 2)
-
-
-def _cost(box: Box, obstacles: Sequence[Box], labels: Sequence[Box], frame: Box) -> float:
-    marks = sum(COST_OF_OBSTACLE + area for area in map(box.overlap, obstacles) if area)
-    texts = sum(COST_OF_LABEL + area for area in map(box.overlap, labels) if area)
-    return marks + texts + (0.0 if frame.holds(box) else COST_OF_EDGE)

@@ -19,7 +19,7 @@ from nasbench_rec.reports._columns import (
 )
 from nasbench_rec.reports._records import groups
 from nasbench_rec.reports._rows import LeaderboardRow, grouped_rows
-from nasbench_rec.reports._text import byte_size, clean, encoded, one_line, score, seconds
+from nasbench_rec.reports._text import HEADING, byte_size, clean, encoded, one_line, score, seconds
 
 ERROR_LIMIT = 4_000
 """Characters of an error that the page shows."""
@@ -94,7 +94,7 @@ def _section(
         )
         for row in rows
     ]
-    return _Section(one_line(dataset), one_line(backbone), columns, page_rows, figure)
+    return _Section(one_line(dataset, HEADING), one_line(backbone, HEADING), columns, page_rows, figure)
 
 
 def _minus(text: str) -> str:

@@ -8,6 +8,9 @@ import unicodedata
 FINE_SD = 1e-4
 """A score whose spread over seeds is below this is printed with five decimals instead of four."""
 
+HEADING = 400
+"""Characters of a data set's or a backbone's name: both may list settings, which tell sections apart."""
+
 
 def decimals(sd: float) -> int:
     """Return how many decimals a score with spread `sd` (NaN: unknown) deserves."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 from nasbench_rec.reports._columns import CAPTION, COLUMNS, READING, Column, failures, shown
 from nasbench_rec.reports._rows import LeaderboardRow, grouped_rows
-from nasbench_rec.reports._text import encoded, latex_escape, markdown_escape, one_line
+from nasbench_rec.reports._text import HEADING, encoded, latex_escape, markdown_escape, one_line
 
 LATEX_COLUMNS = 8
 """How many columns a LaTeX table takes, by importance: more cannot be read at the width of a text."""
@@ -30,7 +30,8 @@ def markdown(frame: pd.DataFrame, title: str) -> bytes:
     """Return tables for GitHub, with notes on failures and the meaning of the columns."""
     blocks = [f"# {markdown_escape(one_line(title))}"]
     for dataset, backbone, rows in grouped_rows(frame):
-        blocks.append(f"## {markdown_escape(one_line(dataset))}, {markdown_escape(one_line(backbone))}")
+        names = (one_line(dataset, HEADING), one_line(backbone, HEADING))
+        blocks.append(f"## {', '.join(map(markdown_escape, names))}")
         blocks.append(_markdown_table(rows))
         notes = failures(rows, only_partial=True)
         blocks += ["\n".join(f"- {markdown_escape(name)}: {markdown_escape(what)}" for name, what in notes)]
@@ -66,7 +67,7 @@ def _latex_table(dataset: str, backbone: str, rows: Sequence[LeaderboardRow], ti
     wide = max(map(len, table.iloc[:, 0])) > LATEX_LABEL
     form = "".join("r" if c.numeric else "p{4.4cm}" if wide else "l" for c in columns)
     body = table.style.hide(axis="index").to_latex(hrules=True, column_format=form).rstrip()
-    caption = f"{one_line(title)}: {one_line(dataset)}, {one_line(backbone)}. {CAPTION}"
+    caption = f"{one_line(title)}: {one_line(dataset, HEADING)}, {one_line(backbone, HEADING)}. {CAPTION}"
     return "\n".join(
         [
             r"\begin{table}[htbp]",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from nasbench_rec.reports._columns import CAPTION, COLUMNS, Column, failures, shown
 from nasbench_rec.reports._rows import LeaderboardRow, grouped_rows
-from nasbench_rec.reports._text import one_line
+from nasbench_rec.reports._text import HEADING, one_line
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -38,7 +38,7 @@ def leaderboard_tables(frame: pd.DataFrame, width: int, title: str) -> Group:
     blocks: list[Table | Text] = [Text(one_line(title), style="bold")]
     for dataset, backbone, part in sections:
         blocks.append(Text())
-        blocks.append(_table(f"{one_line(dataset)}, {one_line(backbone)}", part, columns))
+        blocks.append(_table(f"{one_line(dataset, HEADING)}, {one_line(backbone, HEADING)}", part, columns))
         blocks += [Text(f"{name}: {what}", style="red") for name, what in failures(part)]
     blocks += [Text(), Text(CAPTION, style="dim")]
     if left_out:

@@ -1,4 +1,4 @@
-"""Methods that break the contract, one promise each, and one that keeps it: what the suite must tell apart."""
+"""Methods that break the contract, one promise each, and one that keeps it."""
 
 from __future__ import annotations
 

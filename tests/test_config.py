@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-
 from nasbench_rec.config import build, canonical, content_key, literal, plain, read_toml, write_text
 from nasbench_rec.errors import ConfigError, StoreError
 from nasbench_rec.protocol import Protocol
@@ -123,7 +122,15 @@ def test_toml_errors_name_the_file_and_the_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("3", 3), ("0.5", 0.5), ("true", True), ("null", None), ("[4, 2]", [4, 2]), ("masked", "masked"), ("", "")],
+    [
+        ("3", 3),
+        ("0.5", 0.5),
+        ("true", True),
+        ("null", None),
+        ("[4, 2]", [4, 2]),
+        ("masked", "masked"),
+        ("", ""),
+    ],
 )
 def test_values_on_the_command_line(text: str, value: Any) -> None:
     assert literal(text) == value

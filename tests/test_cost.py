@@ -98,7 +98,9 @@ def test_column_bits_are_charged_by_the_byte() -> None:
 
     mask = np.zeros((3, 9), dtype=bool)
     mask[0, :2] = mask[1, 8] = True
-    ledger = Ledger(tuple(ColumnMask(mask=mask).cost(Layout((Field("a", 10), Field("b", 7), Field("c", 5)), 9))))
+    ledger = Ledger(
+        tuple(ColumnMask(mask=mask).cost(Layout((Field("a", 10), Field("b", 7), Field("c", 5)), 9)))
+    )
     assert ledger.params(["values"]) == 27 and ledger.bytes(["index"]) == 3 * 2
 
 

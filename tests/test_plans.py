@@ -1,4 +1,4 @@
-"""Every kind of plan: what it refuses, builds, costs, saves; and each alignment against a slow formulation."""
+"""Every kind of plan: what it refuses, builds, costs and saves; alignments against slow formulations."""
 
 from __future__ import annotations
 

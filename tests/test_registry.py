@@ -125,7 +125,9 @@ def test_malformed_names_are_refused(install: Install, module: str, name: str) -
         ("{module}:NoConfig", "has no `Config` dataclass"),
     ],
 )
-def test_a_broken_third_party_is_one_clear_error(install: Install, module: str, value: str, says: str) -> None:
+def test_a_broken_third_party_is_one_clear_error(
+    install: Install, module: str, value: str, says: str
+) -> None:
     install(METHODS, [("mine", value.format(module=module)), ("whole", f"{module}:Mine")])
     with pytest.raises(RegistryError, match="method 'mine'.*" + says):
         method_class("mine")

@@ -38,7 +38,11 @@ def untrained(plan: EmbeddingPlan) -> dict[str, Tensor]:
 
 
 def task_of(
-    data: Dataset, use: DataUse = "train+search", trainings: float | None = None, split_seed: int = 0, **protocol: Any
+    data: Dataset,
+    use: DataUse = "train+search",
+    trainings: float | None = None,
+    split_seed: int = 0,
+    **protocol: Any,
 ) -> SearchTask:
     settings = tiny_protocol(**protocol)
     budget = Budget(len(data.split("train")) * settings.epochs, trainings)
@@ -49,9 +53,13 @@ def test_search_rows_are_cut_from_train_for_those_who_declare_it(tiny: Dataset) 
     task, train = task_of(tiny, search_fraction=0.25), tiny.split("train")
     assert len(task.search) == len(train) // 4 and len(task.train) + len(task.search) == len(train)
     both = np.concatenate([task.train.ids, task.search.ids])
-    assert np.array_equal(np.sort(both.view("i4,i4,i4,i4,i4"), 0), np.sort(train.ids.copy().view("i4,i4,i4,i4,i4"), 0))
+    assert np.array_equal(
+        np.sort(both.view("i4,i4,i4,i4,i4"), 0), np.sort(train.ids.copy().view("i4,i4,i4,i4,i4"), 0)
+    )
     again, other = task_of(tiny, search_fraction=0.25), task_of(tiny, search_fraction=0.25, split_seed=1)
-    assert np.array_equal(again.search.ids, task.search.ids) and not np.array_equal(other.search.ids, task.search.ids)
+    assert np.array_equal(again.search.ids, task.search.ids) and not np.array_equal(
+        other.search.ids, task.search.ids
+    )
 
 
 def test_others_have_all_of_train_and_no_search_split(tiny: Dataset) -> None:
@@ -131,7 +139,9 @@ def test_plan_budgets_are_bytes_of_the_uniform_model(layout: Layout) -> None:
 
 def test_states_survive_saving(tmp_path: Path) -> None:
     shared = torch.arange(6.0).view(2, 3)
-    state = SearchState({"a": shared.T, "b": shared, "n": torch.tensor(3)}, {"threshold": 0.5, "widths": [1, 2]})
+    state = SearchState(
+        {"a": shared.T, "b": shared, "n": torch.tensor(3)}, {"threshold": 0.5, "widths": [1, 2]}
+    )
     state.save(tmp_path)
     loaded = SearchState.load(tmp_path)
     assert loaded.values == state.values

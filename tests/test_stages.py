@@ -50,7 +50,9 @@ def filled(text: str = "result", **meta: Any) -> Any:
 
 
 def files(root: Path) -> list[str]:
-    return sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file() and ".locks" not in p.parts)
+    return sorted(
+        str(p.relative_to(root)) for p in root.rglob("*") if p.is_file() and ".locks" not in p.parts
+    )
 
 
 def test_a_stage_is_computed_once(tmp_path: Path) -> None:

@@ -36,7 +36,14 @@ GOOD = {
 
 
 def record(key: str = "abc", ok: bool = True, **changes: Any) -> dict[str, Any]:
-    head = {"key": key, "unit": UNIT, "dataset": "tiny", "backbone": "fm", "method": "random", "label": "random @ 1/2"}
+    head = {
+        "key": key,
+        "unit": UNIT,
+        "dataset": "tiny",
+        "backbone": "fm",
+        "method": "random",
+        "label": "random @ 1/2",
+    }
     head |= {"started": "2026-01-01T00:00:00Z", "stages": []}
     rest = GOOD if ok else {"status": "failed", "error": "ValueError: no", "traceback": "..."}
     return {**head, **rest, **changes}
@@ -112,12 +119,16 @@ def test_records_can_be_read_by_others(store: Store) -> None:
     assert mode & 0o777 == 0o644
 
 
-@pytest.mark.parametrize("text", ['{"key": "abc", "stat', "", "[]", "{}", "\udcff".encode(errors="surrogateescape")])
+@pytest.mark.parametrize(
+    "text", ['{"key": "abc", "stat', "", "[]", "{}", "\udcff".encode(errors="surrogateescape")]
+)
 def test_a_corrupt_record_is_named(store: Store, text: str | bytes) -> None:
     path = store.add(record())
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     for read in (lambda s: s.get("abc"), lambda s: list(s), lambda s: s.done("abc"), lambda s: s.frame()):
-        with pytest.raises(StoreError, match="abc-0.json: is no readable record .*delete it and run the unit again"):
+        with pytest.raises(
+            StoreError, match="abc-0.json: is no readable record .*delete it and run the unit again"
+        ):
             read(Store(store.path))
 
 
@@ -168,7 +179,11 @@ def test_stores_that_cannot_be(tmp_path: Path) -> None:
         Store(tmp_path / "file" / "below").create()
     marker = tmp_path / "store" / "store.json"
     marker.parent.mkdir()
-    for text, says in (('{"format": 99}', "has format 99, this version reads 1"), ("[", "cannot be read"), ("[]", "no store")):
+    for text, says in (
+        ('{"format": 99}', "has format 99, this version reads 1"),
+        ("[", "cannot be read"),
+        ("[]", "no store"),
+    ):
         marker.write_text(text)
         with pytest.raises(StoreError, match=says):
             Store(marker.parent)

@@ -1,4 +1,4 @@
-"""The training loop: it learns, stops, restores, repeats bit for bit, and gives hooks what they are promised."""
+"""The training loop: it learns, stops, restores, repeats bit for bit, and keeps its promises to hooks."""
 
 from __future__ import annotations
 
@@ -365,7 +365,7 @@ def gated_model(data: Dataset, **protocol: Any) -> CTRModel:
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_structure_step_moves_structure_only(tiny: Dataset, optimizer: str) -> None:
-    """Looked at from a hook behind it: between its step and the forward pass nothing but the gate has moved."""
+    """Seen from a hook behind it: between its step and the forward pass only the gate has moved."""
     model = gated_model(tiny)
     gate = model.embedding.gate
     bilevel = Bilevel([gate], marked(tiny.split("valid"), 1), tiny_protocol(), seed=0, lr=0.1)
@@ -381,7 +381,9 @@ def test_a_structure_step_moves_structure_only(tiny: Dataset, optimizer: str) ->
                 model.embedding.seen.clear()
                 return
             weights = {name for name, _ in model.named_parameters()}
-            moved = {n for n, v in state(model).items() if n in weights and not torch.equal(v, self.before[n])}
+            moved = {
+                n for n, v in state(model).items() if n in weights and not torch.equal(v, self.before[n])
+            }
             assert moved == {"embedding.gate"}
             assert all(p.grad is None for p in model.parameters())
             assert not any(t.pending for t in training.tables_of(model))

@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ElementTree
 import matplotlib
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from nasbench_rec.reports import auc_over_bytes_frame, draw_auc_over_bytes, figures
 from nasbench_rec.reports._labels import Box, place_labels
@@ -127,9 +127,23 @@ def test_labels_of_a_crowd_do_not_overlap():
     assert all(frame.holds(box) for box in boxes)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 400), st.floats(0, 240)), max_size=12))
 def test_each_spot_gets_a_box_of_its_size(spots):
     boxes = place_labels(spots, [(50.0, 9.0)] * len(spots), [], Box(0, 0, 400, 240))
     assert [(box.right - box.left, box.top - box.bottom) for box in boxes] == [
         pytest.approx((50.0, 9.0))
     ] * len(spots)
+
+
+def test_a_leader_goes_around_other_marks_where_it_can():
+    spot, frame = (100.0, 100.0), Box(0, 0, 200, 200)
+    wall = [Box(106, 60, 108, 140)]
+    (box,) = place_labels([spot], [(40.0, 9.0)], wall, frame)
+    assert box.right <= 106, "left of the wall, though the right side is tried first"
+
+
+def test_a_long_title_takes_two_lines(records):
+    records["dataset"] = "planted (" + ", ".join(f"setting{i}=1" for i in range(20)) + ")"
+    figure = draw_auc_over_bytes(auc_over_bytes_frame(records))
+    assert {axes.get_title(loc="left").count("\n") for axes in figure.axes} == {1}

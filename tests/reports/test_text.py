@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from nasbench_rec.reports._text import (
     byte_size,
@@ -69,6 +69,7 @@ def test_unknown_is_empty(form):
     assert form(math.nan) == ""
 
 
+@settings(deadline=None)
 @given(st.floats(1e-6, 1e15))
 def test_three_digits_never_uses_an_exponent(value):
     text = three_digits(value)
@@ -98,6 +99,7 @@ def test_latex_is_inert():
     assert latex_escape("[x]* é 名") == "{[}x{]}{*} é U+540D"
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_text_can_be_written(text):
     for form in (markdown_escape, latex_escape, one_line, clean):

@@ -244,3 +244,16 @@ def test_a_board_on_which_all_failed_is_written(records, failing, tmp_path):
     write_leaderboard(records, tmp_path, "Look")
     assert "".join(page(tmp_path).text).count("failed (3/3): OSError: disk full") == 16
     print_leaderboard(leaderboard_frame(records), Console(file=io.StringIO(), width=80))
+
+
+def test_one_pair_has_a_difference_but_no_interval(many_records):
+    file = io.StringIO()
+    print_leaderboard(leaderboard_frame(many_records(1)), Console(file=file, width=120))
+    assert re.search(r"magnitude @ 1/2 +1 +\.\d{4} +\+\.\d{4} 1 pair ", file.getvalue())
+
+
+def test_settings_of_a_backbone_are_not_cut_off(records):
+    records["backbone"] += " (" + ", ".join(f"setting{i}=1" for i in range(20)) + ")"
+    file = io.StringIO()
+    print_leaderboard(leaderboard_frame(records), Console(file=file, width=120))
+    assert "setting19=1)" in file.getvalue()

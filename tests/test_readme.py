@@ -1,0 +1,17 @@
+"""The README's example of a method works when pasted."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from nasbench_rec.testing import check_method
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+
+
+def test_the_example_method_keeps_the_contract(tmp_path):
+    code = next(c for c in re.findall(r"```python\n(.*?)```", README.read_text(), re.S) if "class Half" in c)
+    path = tmp_path / "half.py"
+    path.write_text(code)
+    check_method(f"{path}:Half")
