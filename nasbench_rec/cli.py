@@ -357,6 +357,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         _fail("stopped; the same command continues where it was.", 130)
 
 
+LOG_WIDTH = 170
 ABOUT = "Compare embedding-dimension search methods for click-through-rate models, honestly."
 
 
@@ -413,7 +414,9 @@ def _report(store: Any, out: Path, units: Sequence[Unit] | None) -> None:
             f"{store.path} has no records to report; run `nasbench-rec leaderboard --store {store.path}`."
         )
     paths = write_leaderboard(frame, out, "Leaderboard")
-    print_leaderboard(leaderboard_frame(frame), Console())
+    console = Console()
+    # A file or a pipe has no width of its own: give every column room there.
+    print_leaderboard(leaderboard_frame(frame), console if console.is_terminal else Console(width=LOG_WIDTH))
     _print("written: " + ", ".join(str(p) for p in paths))
 
 

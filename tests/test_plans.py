@@ -21,6 +21,7 @@ from nasbench_rec.plans import (
     PLANS,
     Clustered,
     ColumnMask,
+    Composite,
     EmbeddingPlan,
     EntryMask,
     FieldDims,
@@ -63,6 +64,15 @@ def soft(layout: Layout, rng: np.random.Generator) -> Soft:
     )
 
 
+def composite(layout: Layout, rng: np.random.Generator) -> Composite:
+    kinds = ("full", "full", "hash", "qr", "tt", "hash")[: len(layout.fields)]
+    buckets = int(rng.integers(5, 30))
+    options = ({}, {}, {"buckets": buckets}, {"buckets": 20}, {"rank": 2}, {"buckets": 9})[
+        : len(layout.fields)
+    ]
+    return Composite(kinds=kinds, options=options)
+
+
 def clustered(layout: Layout, rng: np.random.Generator) -> Clustered:
     with seeded(int(rng.integers(99))):
         router = GateRouter(replace(layout, dim=3, std=1.0), 2, hidden=(5,), which="embedding")
@@ -76,6 +86,7 @@ MAKERS: dict[str, Make] = {
     "row_dims": row_dims,
     "entry_mask": entry_mask,
     "soft": soft,
+    "composite": composite,
     "clustered": clustered,
 }
 
@@ -169,8 +180,7 @@ class TestEveryKind:
 
 
 def test_every_kind_is_tested() -> None:
-    missing = set(PLANS) - set(MAKERS) - {"composite"}  # tests/test_composites.py has those
-    assert not missing
+    assert set(PLANS) == set(MAKERS)
 
 
 def bad_plans(layout: Layout) -> dict[str, tuple[EmbeddingPlan, str]]:
@@ -202,6 +212,8 @@ def bad_plans(layout: Layout) -> dict[str, tuple[EmbeddingPlan, str]]:
             Soft(candidates=pair, probabilities=share * np.array([3, -1]), group_of_row=groups),
             "sum to 1",
         ),
+        "composites": (Composite(kinds=("full",), options=({},)), "1 composites for 5 fields"),
+        "composite kind": (Composite(kinds=("hsh",) * 5, options=({},) * 5), "did you mean 'hash'"),
         "clusters": (Clustered(router=router, plans=(good,)), "1 plans for 2 clusters"),
         "nested": (Clustered(router=router, plans=(nested, good)), "cannot be clustered"),
         "part": (Clustered(router=router, plans=(good, FieldDims(dims=(1,)))), "1 widths"),
