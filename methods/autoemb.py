@@ -48,9 +48,13 @@ class Controller(nn.Module):
 
 
 class AutoEmbEmbedding(MixtureEmbedding):
-    def __init__(self, layout: Layout, candidates, groups: np.ndarray, controller: Controller, norm, tanh) -> None:
+    def __init__(
+        self, layout: Layout, candidates, groups: np.ndarray, controller: Controller, norm, tanh
+    ) -> None:
         n = len(candidates)
-        super().__init__(layout, candidates, groups, np.full((1, n), 1 / n), per_field=False, norm=norm, tanh=tanh)
+        super().__init__(
+            layout, candidates, groups, np.full((1, n), 1 / n), per_field=False, norm=norm, tanh=tanh
+        )
         self.controller = controller
 
     def mixture(self) -> Tensor:
@@ -58,8 +62,15 @@ class AutoEmbEmbedding(MixtureEmbedding):
 
 
 class AutoEmb(Searcher):
-    info = MethodInfo(name="autoemb", title="AutoEmb", level="row", data="train+search", budget="none",
-        plans=("row_dims", "soft"), faithfulness="inferred")
+    info = MethodInfo(
+        name="autoemb",
+        title="AutoEmb",
+        level="row",
+        data="train+search",
+        budget="none",
+        plans=("row_dims", "soft"),
+        faithfulness="inferred",
+    )
     Config = AutoEmbConfig
     presets = {"soft": {"mode": "soft"}, "hard": {"mode": "hard"}}
 
@@ -71,13 +82,31 @@ class AutoEmb(Searcher):
         nb = int(bucket.max()) + 1
         copies = len(task.fields) if c.controller == "per_field" else 1
         groups = bucket + (task.layout.field_of_row * nb if copies > 1 else 0)
-        model = task.build(lambda: AutoEmbEmbedding(task.layout, candidates, groups, Controller(copies, nb, c.hidden, len(candidates)), c.batch_norm, c.tanh))
+        model = task.build(
+            lambda: AutoEmbEmbedding(
+                task.layout,
+                candidates,
+                groups,
+                Controller(copies, nb, c.hidden, len(candidates)),
+                c.batch_norm,
+                c.tanh,
+            )
+        )
         e = model.embedding
-        bilevel = Bilevel(list(e.controller.parameters()), task.search, task.protocol, task.seed, lr=c.structure_lr, every=c.every)
+        bilevel = Bilevel(
+            list(e.controller.parameters()),
+            task.search,
+            task.protocol,
+            task.seed,
+            lr=c.structure_lr,
+            every=c.every,
+        )
         r = task.fit(model, [bilevel], early_stopping=c.early_stopping)
-        p = e.mixture().detach()[:int(groups.max()) + 1]
+        p = e.mixture().detach()[: int(groups.max()) + 1]
         weights = {f"model.{k}": v for k, v in model.state_dict().items() if "controller" not in k}
-        return SearchState({"p": p, "groups": torch.from_numpy(groups), **weights}, {"candidates": list(candidates)})
+        return SearchState(
+            {"p": p, "groups": torch.from_numpy(groups), **weights}, {"candidates": list(candidates)}
+        )
 
     def derive(self, task: SearchTask, state: SearchState, size: PlanBudget) -> EmbeddingPlan:
         p, groups = state.tensors["p"].numpy(), state.tensors["groups"].numpy()
@@ -85,4 +114,12 @@ class AutoEmb(Searcher):
         if self.config.mode == "hard":
             return RowDims(row_widths=cand[p.argmax(1)][groups])
         w = {k.removeprefix("model."): v for k, v in state.tensors.items() if k.startswith("model.")}
-        return Soft(candidates=tuple(cand.tolist()), probabilities=p, group_of_row=groups, norm=self.config.batch_norm, tanh=self.config.tanh, recipe="none", weights=w)
+        return Soft(
+            candidates=tuple(cand.tolist()),
+            probabilities=p,
+            group_of_row=groups,
+            norm=self.config.batch_norm,
+            tanh=self.config.tanh,
+            recipe="none",
+            weights=w,
+        )

@@ -201,9 +201,10 @@ def binary_concrete(logits: Tensor, tau: float, hard: bool) -> Tensor:
 
 def regularizer(pi: Tensor, t: float, polarization: float, scope: str) -> Tensor:
     """R(pi) = t mean(pi) - polarization * mean |pi - mean(pi)|, for pi [B, D] in [0, 1]."""
-    center = {"sample": lambda: pi.mean(1, keepdim=True), "gate": lambda: pi.mean(0), "batch": pi.mean}[
-        scope
-    ]()
+    if scope == "sample":
+        center = pi.mean(1, keepdim=True)
+    else:
+        center = pi.mean(0) if scope == "gate" else pi.mean()
     return t * pi.mean() - polarization * (pi - center).abs().mean()
 
 

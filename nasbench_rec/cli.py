@@ -128,7 +128,9 @@ class ShowData:
             _print(f"  {name}: {len(split):,} rows, {split.labels.mean():.4f} positive")
         for f, counts in zip(data.fields, data.counts, strict=True):
             top = counts.max() / max(counts.sum(), 1)
-            _print(f"  {f.name}: {f.cardinality:,} ids, most frequent {top:.1%}, {int((counts == 0).sum())} not in train")
+            _print(
+                f"  {f.name}: {f.cardinality:,} ids, most frequent {top:.1%}, {int((counts == 0).sum())} not in train"
+            )
         return 0
 
 
@@ -268,7 +270,9 @@ class LeaderboardVerb:
 
         names = shipped_names()
         if self.file and self.file not in names and not Path(self.file).exists():
-            raise ConfigError(f"{self.file}: no such file, and {unknown('shipped leaderboard', self.file, names)}")
+            raise ConfigError(
+                f"{self.file}: no such file, and {unknown('shipped leaderboard', self.file, names)}"
+            )
         by_name = self.file is None or self.file in names
         found = shipped(self.file or "leaderboard") if by_name else read_leaderboard(Path(self.file or ""))
         given = {
@@ -343,7 +347,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line; user errors are one message and exit code 2, failed units exit code 1."""
     args = _split_sets(list(sys.argv[1:] if argv is None else argv))
     verb: Any = tyro.cli(
-        Verb,  # type: ignore[arg-type]
+        Verb,
         args=args,
         prog="nasbench-rec",
         description=ABOUT,

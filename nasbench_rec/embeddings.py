@@ -206,7 +206,8 @@ class MaskedEmbedding(Embedding):
     @torch.no_grad()
     def drop_masked(self) -> None:
         """Set the masked entries of the table to zero."""
-        self.lookup.table.weight *= self.mask
+        if self.mask is not None:
+            self.lookup.table.weight.mul_(self.mask)
 
     def masked(self, rows: Tensor) -> Tensor:
         """Return the masked rows [B, c, d]; a stored table (exported, `mask` None) is masked already."""
@@ -234,14 +235,15 @@ class RowWidthEmbedding(MaskedEmbedding):
     def widths_of(self, rows: Tensor) -> Tensor:
         """Return the widths of rows [B, c]; a stored table (exported) knows them itself."""
         if self.width_of_row is None:
-            return self.lookup.table.lengths_of(rows)
+            stored: Any = self.lookup.table
+            return stored.lengths_of(rows)
         return self.width_of_row.index_select(0, rows.flatten()).view(rows.shape)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Return [B, F, d]."""
         local, rows = self.lookup.rows(ids)
         e = self.masked(rows)
-        width = self.widths_of(rows).unsqueeze(2) if self.narrow else None
+        width = self.widths_of(rows).unsqueeze(2) if self.narrow else rows
         for w, projection in zip(self.narrow, self.projections, strict=True):
             e = torch.where(width == w, projection(e[..., :w]), e)
         return pool(e, local, self.lookup.fields)
@@ -318,14 +320,15 @@ class MixtureEmbedding(Embedding):
 
     def shares(self, ids: Tensor) -> Tensor:
         """Return the candidates' shares of every looked-up row, [B, C, N] (or broadcastable to it)."""
-        _, rows = self.lookups[0].rows(ids)
+        first: Any = self.lookups[0]
+        _, rows = first.rows(ids)
         group = self.group_of_row.index_select(0, rows.flatten())
         return self.mixture().index_select(0, group).view(*rows.shape, -1)
 
     def aligned(self, ids: Tensor) -> list[Tensor]:
         """Return each candidate's transformed embedding, N times [B, C, m]."""
-        found = []
-        for n, (lookup, linear) in enumerate(zip(self.lookups, self.maps, strict=True)):
+        found, lookups = [], list[Any](self.lookups)
+        for n, (lookup, linear) in enumerate(zip(lookups, self.maps, strict=True)):
             _, rows = lookup.rows(ids)
             x = linear(lookup.table(rows))
             x = self.norms[n](x.flatten(1)).view_as(x) if len(self.norms) else x
@@ -335,5 +338,7 @@ class MixtureEmbedding(Embedding):
     def forward(self, ids: Tensor) -> Tensor:
         """Return [B, F, m]."""
         share, parts = self.shares(ids), self.aligned(ids)
-        e = sum(share[..., n : n + 1] * part for n, part in enumerate(parts))
+        e = torch.zeros_like(parts[0])
+        for n, part in enumerate(parts):
+            e = e + share[..., n : n + 1] * part
         return pool(e, ids, self.fields)

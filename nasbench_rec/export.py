@@ -6,6 +6,7 @@ Their parameters and buffers are, byte for byte, what the ledger charges; `torch
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import numpy as np
 import torch
@@ -108,6 +109,8 @@ class SparseTable(nn.Module):
 class PackedColumns(nn.Module):
     """Kept columns of each field, [n_f, k_f] tables and a packed mask; ids [B, C] -> [B, F', d]."""
 
+    bits: Tensor
+
     def __init__(self, embedding: ColumnMaskedEmbedding, mask: np.ndarray) -> None:
         super().__init__()
         self.width, self.kept = mask.shape[1], [int(f) for f in np.flatnonzero(mask.any(1))]
@@ -132,7 +135,7 @@ class PackedColumns(nn.Module):
 
 def sparse(embedding: MaskedEmbedding | RowWidthEmbedding, layout: str) -> nn.Module:
     """Return a copy of `embedding` whose table stores only kept entries, in the named format."""
-    found = plain(embedding)
+    found: Any = plain(embedding)
     weight = embedding.lookup.table.weight.detach()
     assert embedding.mask is not None
     found.lookup.table = SparseTable(weight, embedding.mask, layout)

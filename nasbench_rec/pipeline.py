@@ -479,7 +479,7 @@ def _run(unit: Unit, pipeline: Pipeline) -> dict[str, Any]:
 
 def _describe(plan: EmbeddingPlan, layout: Layout) -> dict[str, Any]:
     """Return what a record says of a plan."""
-    found = {"kind": plan.kind, "recipe": plan.recipe, "digest": plan.digest()}
+    found: dict[str, Any] = {"kind": plan.kind, "recipe": plan.recipe, "digest": plan.digest()}
     found["widths"] = dict(zip([f.name for f in layout.fields], plan.widths(layout).tolist(), strict=True))
     return found
 

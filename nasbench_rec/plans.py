@@ -442,9 +442,7 @@ class Composite(EmbeddingPlan):
         return {"kinds": list(self.kinds), "options": [dict(o) for o in self.options]}
 
     @classmethod
-    def restore(
-        cls, arrays: dict[str, np.ndarray], meta: dict[str, Any], layout: Layout | None
-    ) -> Composite:
+    def restore(cls, arrays: dict[str, np.ndarray], meta: dict[str, Any], layout: Layout | None) -> Composite:
         """Return the plan."""
         return cls(kinds=tuple(meta["kinds"]), options=tuple(meta["options"]))
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+
 from nasbench_rec.cli import _split_sets
 from nasbench_rec.store import Store
 
@@ -36,7 +37,9 @@ def test_help_names_every_verb():
         assert verb in text
 
 
-@pytest.mark.parametrize(("verb", "one"), [("methods", "ihas"), ("datasets", "planted"), ("backbones", "ipnn")])
+@pytest.mark.parametrize(
+    ("verb", "one"), [("methods", "ihas"), ("datasets", "planted"), ("backbones", "ipnn")]
+)
 def test_lists_and_one_entry_as_json(verb, one):
     names = [entry["name"] for entry in json.loads(cli(verb, "--json").stdout)]
     assert one in names
@@ -58,7 +61,9 @@ def test_run_verify_report(tmp_path):
     found = cli("run", "random", "--store", store, *TINY)
     assert found.returncode == 0 and "test AUC" in found.stdout
     (record,) = Store(store)
-    assert cli("verify", record["key"][:8], "--store", store).stdout.strip().endswith("reproduced bit for bit")
+    assert (
+        cli("verify", record["key"][:8], "--store", store).stdout.strip().endswith("reproduced bit for bit")
+    )
     path = store / "records" / f"{record['key']}-0.json"
     changed = json.loads(path.read_text())
     changed["scores"]["test_auc"] += 0.01
@@ -89,7 +94,9 @@ def test_bad_names_and_values(tmp_path):
 
 def test_bad_data(tmp_path):
     store = ("--store", tmp_path / "s")
-    assert "train.csv" in refused("leaderboard", "--datasets", "frappe", "--data-dir", tmp_path / "none", *store)
+    assert "train.csv" in refused(
+        "leaderboard", "--datasets", "frappe", "--data-dir", tmp_path / "none", *store
+    )
     header = "label,user,item,daytime,weekday,isweekend,homework,cost,weather,country,city\n"
     row = "1,0,10,20,30,40,50,60,70,80,90\n"
     for name in ("train", "valid", "test"):

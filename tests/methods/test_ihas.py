@@ -5,10 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from nasbench_rec.config import plain
-from nasbench_rec.data import Field
-from nasbench_rec.embeddings import Layout
-from nasbench_rec.errors import ConfigError
 from nasbench_rec.methods.ihas import (
     GatedEmbedding,
     IHASConfig,
@@ -18,6 +14,11 @@ from nasbench_rec.methods.ihas import (
     regularizer,
     selection_cut,
 )
+
+from nasbench_rec.config import plain
+from nasbench_rec.data import Field
+from nasbench_rec.embeddings import Layout
+from nasbench_rec.errors import ConfigError
 from nasbench_rec.pipeline import Pipeline, assign, retrain
 from nasbench_rec.plans import Clustered
 from nasbench_rec.protocol import Protocol
@@ -31,7 +32,9 @@ from nasbench_rec.unit import DataRef, Task, Unit
 SMALL = {"train": 6000, "valid": 1000, "test": 2000}
 
 
-def planted_unit(method: str, seed: int = 0, settings: dict | None = None, protocol: dict | None = None, **data) -> Unit:
+def planted_unit(
+    method: str, seed: int = 0, settings: dict | None = None, protocol: dict | None = None, **data
+) -> Unit:
     source = resolve_dataset("planted", data)
     ref = DataRef("planted", source.source_fingerprint(None), plain(source.config))
     task = Task(ref, "deepfm", Protocol(**{**source.info.protocol, **(protocol or {})}))
@@ -75,7 +78,9 @@ def test_regularizer_is_least_for_polarized_gates_at_the_keep_rate_that_t_asks_f
     polarized = [torch.cat([torch.ones(n), torch.zeros(100 - n)])[None] for n in range(101)]
     values = [float(regularizer(pi, t, 1.0, "sample")) for pi in polarized]
     assert int(np.argmin(values)) == round(100 * (0.5 - t / 4))
-    assert min(values) < min(float(regularizer(torch.full((1, 100), v), t, 1.0, "sample")) for v in (0.1, 0.5, 0.9))
+    assert min(values) < min(
+        float(regularizer(torch.full((1, 100), v), t, 1.0, "sample")) for v in (0.1, 0.5, 0.9)
+    )
 
 
 def test_gates_depend_on_the_instance_and_are_deterministic_when_served():
@@ -172,7 +177,11 @@ def test_another_k_needs_no_new_search(tmp_path):
     other = planted_unit("ihas/robust", settings={"k": 3}, protocol={"epochs": 2}, **SMALL)
     derive(first, tmp_path)
     pipeline, _ = derive(other, tmp_path)
-    assert {use.kind: use.reused for use in pipeline.stages.used} == {"prepare": True, "search": True, "derive": False}
+    assert {use.kind: use.reused for use in pipeline.stages.used} == {
+        "prepare": True,
+        "search": True,
+        "derive": False,
+    }
 
 
 def test_router_and_its_cost_belong_to_the_model(tmp_path):
@@ -182,7 +191,11 @@ def test_router_and_its_cost_belong_to_the_model(tmp_path):
     table = layout.rows * 8
     router = {i.part: i.params for i in plan.router.cost()}
     width = len(layout.fields) * 8
-    assert router == {"router": table, "gate": width * width + width, "centroids": plan.router.clusters * width}
+    assert router == {
+        "router": table,
+        "gate": width * width + width,
+        "centroids": plan.router.clusters * width,
+    }
     assert sum(i.params for i in plan.cost(layout) if i.part == "router") == table
 
 

@@ -11,10 +11,17 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from nasbench_rec.studies.execute import Workers, execute
+from nasbench_rec.studies.leaderboard import (
+    Leaderboard,
+    parse_settings,
+    read_leaderboard,
+    shipped,
+    shipped_names,
+)
+
 from nasbench_rec.errors import ConfigError, DataError
 from nasbench_rec.store import Store
-from nasbench_rec.studies.execute import Workers, execute
-from nasbench_rec.studies.leaderboard import Leaderboard, parse_settings, read_leaderboard, shipped, shipped_names
 
 TINY = {
     "planted": {"train": 1500, "valid": 300, "test": 400},
@@ -125,7 +132,9 @@ def test_other_sizes_and_other_k_repeat_no_search(tmp_path):
     run(tmp_path, board(methods=methods, seeds=1))
     again = run(tmp_path, board(methods=methods, seeds=1))
     assert not again.records and again.done == again.total, "a second call trains nothing"
-    later = run(tmp_path, board(methods=methods, seeds=1, ratios=(0.25,), settings={**TINY, "ihas": {"k": 3}}))
+    later = run(
+        tmp_path, board(methods=methods, seeds=1, ratios=(0.25,), settings={**TINY, "ihas": {"k": 3}})
+    )
     searches = [use for r in later.records for use in r["stages"] if use["kind"] == "search"]
     assert len(later.records) == 3 and all(use["reused"] for use in searches)
 
@@ -164,7 +173,9 @@ def test_killed_in_the_middle_it_goes_on_and_ends_the_same(tmp_path):
     kept = {p.name: p.stat().st_mtime_ns for p in (broken / "records").glob("*.json")}
     stages = {p: p.stat().st_mtime_ns for p in (broken / "stages").glob("*/*/meta.json")}
     subprocess.run(command(broken), check=True, capture_output=True, timeout=300)
-    assert all((broken / "records" / n).stat().st_mtime_ns == t for n, t in kept.items()), "finished units stay"
+    assert all((broken / "records" / n).stat().st_mtime_ns == t for n, t in kept.items()), (
+        "finished units stay"
+    )
     assert all(p.stat().st_mtime_ns == t for p, t in stages.items()), "finished stages stay"
     a, b = Store(whole).frame().set_index("key"), Store(broken).frame().set_index("key")
     assert len(a) == len(b) and (a.index.sort_values() == b.index.sort_values()).all()
