@@ -42,7 +42,8 @@ class Fixed(Searcher):
 
     def derive(self, task: SearchTask, state: SearchState, size: PlanBudget) -> EmbeddingPlan:
         """Return the uniform plan."""
-        width = self.config.width or int((size.ratio or 1.0) * task.layout.dim + 1e-9)
+        widest = int((size.ratio or 1.0) * task.layout.dim + 1e-9)
+        width = min(self.config.width or widest, widest) if size.ratio else self.config.width or widest
         if width < 1:
             raise PlanError(
                 f"a plan budget of {size.ratio:g} is below a uniform width of 1 (d = {task.layout.dim})."

@@ -88,6 +88,10 @@ def _checked_method(cls: Any, spec: str) -> type[Searcher]:
         raise RegistryError(f"{where}: has no `Config` dataclass.")
     if ":" not in spec and cls.info.name != spec:
         raise RegistryError(f"{where}: calls itself {cls.info.name!r} in its info; both names must agree.")
+    if ":" in spec and cls.info.name in _points(METHODS):
+        raise RegistryError(
+            f"{where}: calls itself {cls.info.name!r}, the name of a registered method; rename it."
+        )
     if not _NAME.fullmatch(cls.info.name):
         raise RegistryError(
             f"{where}: {cls.info.name!r} is no valid name (lower-case letters, digits, hyphens)."

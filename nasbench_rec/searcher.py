@@ -20,7 +20,7 @@ from nasbench_rec.model import CTRModel, Embedding, build_model
 from nasbench_rec.plans import EmbeddingPlan, uniform
 from nasbench_rec.protocol import Protocol
 from nasbench_rec.seeds import stream
-from nasbench_rec.training import FitResult, Hook, evaluate, fit
+from nasbench_rec.training import FitResult, Hook, Step, evaluate, fit
 
 Level = Literal["table", "field", "column", "row", "entry", "instance", "none"]
 DataUse = Literal["none", "counts", "train", "train+search"]
@@ -188,18 +188,27 @@ class SearchTask:
     ) -> FitResult:
         """Train `model` on `train` (or `rows`) by the shared loop, within the search budget, and charge it.
 
-        Without `early_stopping` all epochs run and the last weights stay. At least one epoch runs.
+        Every epoch's validation scores are reported at once. Without `early_stopping` all epochs run, at a
+        constant learning rate, and the last weights stay. At least one epoch runs.
         """
         rows = self.train if rows is None else rows
         wanted = self.protocol.epochs if epochs is None else epochs
-        left = self.budget.epochs_left(len(rows))
+        steps = -(-len(rows) // self.protocol.batch_size)
+        left = self.budget.epochs_left(len(rows) + sum(hook.extra_rows(steps) for hook in hooks))
         wanted = wanted if left is None else max(1, min(wanted, left))
-        valid = self._valid if early_stopping else None
+        protocol = self.protocol if early_stopping else replace(self.protocol, patience=0, lr_factor=1.0)
         seen = _rows_seen(hooks)
-        result = fit(model, rows, valid, self.protocol, self.seed, hooks=hooks, epochs=wanted)
+        result = fit(
+            model,
+            rows,
+            self._valid,
+            protocol,
+            self.seed,
+            hooks=[*hooks, _Reports(self)],
+            epochs=wanted,
+            restore_best=early_stopping,
+        )
         self.budget.charge(result.rows_seen + _rows_seen(hooks) - seen, result.seconds)
-        for scores in result.history:
-            self.report(int(scores["step"]), scores)
         return result
 
     def trained_uniform(self) -> dict[str, Tensor]:
@@ -230,6 +239,17 @@ class SearchTask:
 def _rows_seen(hooks: Sequence[Hook]) -> int:
     """Return the rows that hooks looked at by themselves so far (structure steps)."""
     return sum(getattr(hook, "rows_seen", 0) for hook in hooks)
+
+
+class _Reports(Hook):
+    """Passes each evaluation on to the task, so that a study can stop a search in the middle."""
+
+    def __init__(self, task: SearchTask) -> None:
+        self.task = task
+
+    def on_evaluation(self, step: Step, scores: dict[str, float]) -> None:
+        """Report."""
+        self.task.report(step.index, scores)
 
 
 class Searcher(ABC):

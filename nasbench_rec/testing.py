@@ -28,7 +28,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nasbench_rec import export
 from nasbench_rec.backbones import IPNN, FirstOrder
 from nasbench_rec.config import build, canonical
 from nasbench_rec.cost import EMBEDDING_PARTS, Ledger
@@ -40,7 +39,6 @@ from nasbench_rec.pipeline import ClusteredModel, Pipeline, build_planned, ledge
 from nasbench_rec.plans import (
     PLANS,
     RECIPES,
-    Clustered,
     ColumnMask,
     EmbeddingPlan,
     EntryMask,
@@ -61,6 +59,7 @@ from nasbench_rec.searcher import (
     SearchTask,
 )
 from nasbench_rec.seeds import Seeds, stream
+from nasbench_rec.serving import export_model, parts_of
 from nasbench_rec.stages import Stages
 from nasbench_rec.training import predict
 from nasbench_rec.unit import DataRef, Task, Unit
@@ -70,9 +69,7 @@ __all__ = [
     "SearcherContract",
     "check_method",
     "contract",
-    "exported_model",
     "kept_entries",
-    "parts_of",
     "stored_bytes",
     "tiny_dataset",
     "tiny_protocol",
@@ -126,15 +123,6 @@ def tiny_protocol(**overrides: Any) -> Protocol:
     return build(Protocol, {**small, **overrides}, "tiny protocol")
 
 
-def parts_of(plan: EmbeddingPlan, model: nn.Module) -> list[tuple[EmbeddingPlan, CTRModel]]:
-    """Return the plan with its model, or each cluster's plan with its cluster's model."""
-    if isinstance(plan, Clustered) and isinstance(model, ClusteredModel):
-        models = [m for m in model.models if isinstance(m, CTRModel)]
-        return list(zip(plan.plans, models, strict=True))
-    assert isinstance(model, CTRModel)
-    return [(plan, model)]
-
-
 def kept_entries(plan: EmbeddingPlan, layout: Layout) -> np.ndarray | None:
     """Return which entries of its [V, d] table a masking plan keeps, bool [V, d]; None for other kinds."""
     if isinstance(plan, ColumnMask):
@@ -142,14 +130,6 @@ def kept_entries(plan: EmbeddingPlan, layout: Layout) -> np.ndarray | None:
     if isinstance(plan, RowDims):
         return np.arange(layout.dim)[None, :] < plan.row_widths[:, None]
     return plan.mask if isinstance(plan, EntryMask) else None
-
-
-def exported_model(plan: EmbeddingPlan, model: nn.Module, layout: Layout) -> nn.Module:
-    """Return a copy of a trained model as plain PyTorch that stores just what the ledger charges."""
-    found = export.plain(model)
-    for (own, trained), copied in zip(parts_of(plan, model), parts_of(plan, found), strict=True):
-        copied[1].embedding = own.export(trained.embedding, layout)  # type: ignore[assignment]
-    return found
 
 
 def stored_bytes(module: nn.Module) -> int:
@@ -458,7 +438,7 @@ class SearcherContract:
     def test_ledger_is_true_to_the_byte(self) -> None:
         """The plan's items and the whole ledger are the bytes of the exported tensors."""
         plan, layout, model = self._first().plan, self._first().task.layout, self._trained()
-        whole = exported_model(plan, model, layout)
+        whole = export_model(plan, model, layout)
         parts = [part.embedding for _, part in parts_of(plan, whole)]
         stored = sum(
             map(stored_bytes, [*parts, *([whole.router] if isinstance(whole, ClusteredModel) else [])])
@@ -471,7 +451,7 @@ class SearcherContract:
     def test_export_gives_the_same_output(self) -> None:
         """The exported model gives the trained model's logits, bit for bit."""
         plan, layout = self._first().plan, self._first().task.layout
-        whole = exported_model(plan, self._trained(), layout)
+        whole = export_model(plan, self._trained(), layout)
         _require(not list(tables_of(whole)), "the exported model is not plain PyTorch.")
         same = np.array_equal(self._predict(whole), self._predict(self._trained()))
         _require(same, "the exported model gives other logits.")

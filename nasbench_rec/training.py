@@ -64,6 +64,10 @@ class Hook:
         """Return parameters that the main optimiser must leave alone (the hook steps them)."""
         return ()
 
+    def extra_rows(self, steps: int) -> int:
+        """Return the rows that the hook itself trains on during `steps` steps: they count as search budget."""
+        return 0
+
     def before_step(self, step: Step) -> None:
         """Act before the forward pass: schedules, structure steps."""
 
@@ -153,11 +157,16 @@ class Bilevel(Hook):
         self.optimizer = torch.optim.Adam(self.parameters, lr=lr, weight_decay=weight_decay)
         generator = torch.Generator().manual_seed(stream("bilevel", seed))
         self.batches = Batches(search, protocol.batch_size, generator, protocol.device).forever()
+        self.rows_each = min(protocol.batch_size, len(search))
         self.rows_seen = 0
 
     def own_parameters(self) -> Sequence[nn.Parameter]:
         """Return the structure parameters: the main optimiser leaves them alone."""
         return self.parameters
+
+    def extra_rows(self, steps: int) -> int:
+        """Return the rows of the structure steps that fall into `steps` steps."""
+        return -(-steps // self.every) * self.rows_each
 
     def before_step(self, step: Step) -> None:
         """Take one structure step on a search batch, then clear every gradient it left."""

@@ -16,8 +16,9 @@ from nasbench_rec.embeddings import Layout, MaskedEmbedding, RowWidthEmbedding
 from nasbench_rec.export import SparseTable
 from nasbench_rec.pipeline import build_planned
 from nasbench_rec.plans import ColumnMask, EmbeddingPlan, EntryMask, FieldDims, RowDims
+from nasbench_rec.serving import export_model
 from nasbench_rec.tables import Table
-from nasbench_rec.testing import exported_model, stored_bytes, tiny_protocol
+from nasbench_rec.testing import stored_bytes, tiny_protocol
 from nasbench_rec.training import ids_of
 from nasbench_rec.unit import DataRef, Task
 
@@ -178,7 +179,7 @@ def test_torch_export_accepts_the_exported_model(tiny: Dataset, layout: Layout, 
     plan = graph_plans(layout)[name]
     task = Task(DataRef("tiny", "generated"), "deepfm", tiny_protocol())
     model = build_planned(plan, task, tiny, 0).eval()
-    whole = exported_model(plan, model, layout)
+    whole = export_model(plan, model, layout)
     ids = ids_of(tiny.split("valid"))
     dynamic = {"ids": {0: torch.export.Dim("batch", min=2, max=4096)}}
     program = torch.export.export(whole, (ids[:7],), dynamic_shapes=dynamic)

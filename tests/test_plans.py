@@ -32,7 +32,8 @@ from nasbench_rec.plans import (
 )
 from nasbench_rec.routers import GateRouter
 from nasbench_rec.seeds import seeded
-from nasbench_rec.testing import parts_of, stored_bytes, tiny_dataset, tiny_protocol
+from nasbench_rec.serving import parts_of
+from nasbench_rec.testing import stored_bytes, tiny_dataset, tiny_protocol
 from nasbench_rec.training import ids_of, predict
 from nasbench_rec.unit import DataRef, Task
 
