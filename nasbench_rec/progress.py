@@ -74,7 +74,7 @@ def unit_line(record: Record) -> str:
         return f"{name}: FAILED: {record['error']}"
     uses = {
         use["kind"]: "reused" if use["reused"] else f"{use['seconds']:.1f} s"
-        for use in reversed(record["stages"])
+        for use in record["stages"]
     }
     stages = ", ".join(f"{kind} {uses[kind]}" for kind in ("search", "train") if kind in uses)
     return f"{name}: test AUC {record['scores']['test_auc']:.4f} ({stages})"
