@@ -31,7 +31,7 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 bench: $(STAMP)
-	$(BIN)/python benchmarks/throughput.py --out docs/benchmarks.md
+	$(BIN)/python benchmarks/throughput.py --out docs/benchmarks.md $(if $(PEER_PYTHON),--peer-python $(PEER_PYTHON))
 
 # The pinned torch of constraints.txt keeps the CUDA packages out.
 $(STAMP): pyproject.toml constraints.txt

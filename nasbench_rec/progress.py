@@ -72,10 +72,7 @@ def unit_line(record: Record) -> str:
     )
     if record["status"] != "ok":
         return f"{name}: FAILED: {record['error']}"
-    uses = {
-        use["kind"]: "reused" if use["reused"] else f"{use['seconds']:.1f} s"
-        for use in record["stages"]
-    }
+    uses = {use["kind"]: "reused" if use["reused"] else f"{use['seconds']:.1f} s" for use in record["stages"]}
     stages = ", ".join(f"{kind} {uses[kind]}" for kind in ("search", "train") if kind in uses)
     return f"{name}: test AUC {record['scores']['test_auc']:.4f} ({stages})"
 
