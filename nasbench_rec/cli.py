@@ -131,6 +131,11 @@ class ShowData:
             _print(
                 f"  {f.name}: {f.cardinality:,} ids, most frequent {top:.1%}, {int((counts == 0).sum())} not in train"
             )
+        known = {k: v for k, v in data.truth.items() if isinstance(v, (int, float, str))}
+        if known:
+            _print("  known answer: " + ", ".join(f"{k} {v}" for k, v in known.items()))
+            for name, width in data.truth["useful_width"].items():
+                _print(f"    useful width of {name}: {width}")
         return 0
 
 
