@@ -15,7 +15,9 @@ from nasbench_rec.protocol import Protocol
 from nasbench_rec.searcher import Budget, PlanBudget, SearchState, SearchTask
 
 CARDINALITIES = [10, 40, 90, 1000, 20_000]
-relaxed = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+relaxed = settings(
+    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 def task(data, dim: int = 16) -> SearchTask:
