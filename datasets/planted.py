@@ -327,7 +327,7 @@ def _draw_block(
         w = rng.standard_normal(config.rank)
         total += a[ids[:, f]]
         squares += (a**2).sum(axis=1)[ids[:, f]]
-        main += (a @ w / np.linalg.norm(w))[ids[:, f]]
+        main += ((a * w).sum(1) / np.linalg.norm(w))[ids[:, f]]
     # The sum over pairs, as (|sum a|^2 - sum |a|^2) / 2.
     pairs = ((total**2).sum(axis=1) - squares) / (2 * np.sqrt(config.rank))
     return np.sqrt(1 - config.mu) * _std(pairs) + np.sqrt(config.mu) * _std(main)

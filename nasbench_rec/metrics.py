@@ -37,7 +37,8 @@ def expected_auc(p: np.ndarray, scores: np.ndarray) -> float:
     if pairs <= 0:
         raise DataError("AUC needs both classes: all labels (or true probabilities) are 0, or all are 1")
     below = np.cumsum(negative) - negative
-    return float(positive @ (below + negative / 2) / pairs)
+    # A sum, not a dot product: the result must not depend on how many threads BLAS has.
+    return float((positive * (below + negative / 2)).sum() / pairs)
 
 
 def expected_logloss(p: np.ndarray, logits: np.ndarray) -> float:

@@ -418,11 +418,14 @@ def run_unit(unit: Unit, root: Path, data_dir: Path | None = None, threads: int 
 
     The caller writes the record: workers never touch it. Stages are shared and stay.
     """
+    from threadpoolctl import threadpool_limits
+
     torch.set_num_threads(threads)
     pipeline = Pipeline(Stages(root / "stages"), data_dir)
     record = record_head(unit, data_dir, threads)
     try:
-        record |= _run(unit, pipeline) | {"status": "ok", "error": None}
+        with threadpool_limits(threads):  # numpy's linear algebra too
+            record |= _run(unit, pipeline) | {"status": "ok", "error": None}
     except Exception as error:  # noqa: BLE001 - a failing method fails its own unit and stops nobody else
         text = str(error) or type(error).__name__
         record |= {
