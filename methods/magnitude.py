@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -76,7 +77,8 @@ class Magnitude(Searcher):
         limit = PlanBudget(size.ratio or self.config.ratio).bytes(task.layout)
         assert limit is not None
         magnitude = state.tensors[UNIFORM_TABLE].abs().numpy()
-        kept = most_nonzeros(*magnitude.shape, limit)
+        rows, width = magnitude.shape
+        kept = most_nonzeros(rows, width, limit)
         if kept == 0:
             raise PlanError(
                 f"a plan budget of {limit} bytes holds no entry and its index; give a larger one."
@@ -95,7 +97,7 @@ def largest(values: np.ndarray, count: int) -> np.ndarray:
     return mask.reshape(values.shape)
 
 
-def _masked(weights: dict[str, Tensor], mask: np.ndarray) -> dict[str, Tensor]:
+def _masked(weights: Mapping[str, Tensor], mask: np.ndarray) -> dict[str, Tensor]:
     """The uniform model's weights under the names of the masked model, the table masked."""
     found = {name: value.detach().clone() for name, value in weights.items()}
     found[MASKED_TABLE] = found.pop(UNIFORM_TABLE) * torch.from_numpy(mask)
