@@ -76,7 +76,7 @@ class Magnitude(Searcher):
         """Return the mask of the largest entries, with the weights of the recipe under that mask."""
         limit = PlanBudget(size.ratio or self.config.ratio).bytes(task.layout)
         assert limit is not None
-        magnitude = state.tensors[UNIFORM_TABLE].abs().numpy()
+        magnitude = state.tensors[UNIFORM_TABLE].abs().cpu().numpy()
         rows, width = magnitude.shape
         kept = most_nonzeros(rows, width, limit)
         if kept == 0:
