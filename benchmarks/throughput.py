@@ -34,7 +34,8 @@ TARGETS = {(16, 8): 4.0, (400, 400, 400): 2.0}
 FUXICTR = "fuxictr==2.3.10"
 PAGE = """# Training speed
 
-Written by `python benchmarks/throughput.py --out docs/benchmarks.md` (`make bench`).
+Written by `python benchmarks/throughput.py --out docs/benchmarks.md --rounds {options.rounds} --rows {options.rows}`
+(`make bench` takes the defaults).
 
 {machine}
 
