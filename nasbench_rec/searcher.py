@@ -30,10 +30,11 @@ Faithfulness = Literal["faithful", "repaired", "inferred", "reference"]
 
 @dataclass(frozen=True)
 class MethodInfo:
-    """What a method is. `budget`: `exact` hits a plan budget within 1 %, `granular` comes as near as whole
+    """What a method is.
 
-    columns allow and never above, `none` lands where it lands. `data`: what the structure is learned from.
-    `deviations` lists where the implementation differs from the paper or its code.
+    `budget`: `exact` hits a plan budget within 1 %, `granular` comes as near as whole columns allow and never
+    above, `none` lands where it lands. `data`: what the structure is learned from. `deviations` lists where the
+    implementation differs from the paper or its code.
     """
 
     name: str

@@ -105,9 +105,10 @@ def labels_of(split: Split) -> Tensor:
 
 
 class Batches:
-    """Shuffled batches of a split; every epoch a new order from `generator`. No batch has a single row,
+    """Shuffled batches of a split; every epoch a new order from `generator`.
 
-    as batch normalisation needs two: a last row that would stand alone joins no batch of that epoch.
+    No batch has a single row, as batch normalisation needs two: a last row that would stand alone is left out of
+    that epoch.
     """
 
     def __init__(self, split: Split, size: int, generator: torch.Generator, device: str = "cpu") -> None:
