@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nasbench_rec.errors import PlanError
+from nasbench_rec.errors import ConfigError, PlanError
 from nasbench_rec.plans import EmbeddingPlan, uniform
 from nasbench_rec.protocol import setting
 from nasbench_rec.searcher import MethodInfo, PlanBudget, Searcher, SearchState, SearchTask
@@ -16,9 +16,19 @@ class FixedConfig:
 
     width: int | None = setting(
         None,
-        "width of every field; none: the base width, or the widest that the plan budget allows",
+        "width of every field; none: `factor` times the base width, or the widest that the plan budget allows",
         stage="derive",
     )
+    factor: float = setting(
+        1.0, "width as a multiple of the base width d, whatever d is (rounded down)", stage="derive"
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse widths that make no sense, and two at once."""
+        if self.factor <= 0 or (self.width is not None and self.width < 1):
+            raise ConfigError(f"fixed: width = {self.width} and factor = {self.factor}: must be above 0.")
+        if self.width is not None and self.factor != 1:
+            raise ConfigError("fixed: give `width` or `factor`, not both.")
 
 
 class Fixed(Searcher):
@@ -42,10 +52,10 @@ class Fixed(Searcher):
 
     def derive(self, task: SearchTask, state: SearchState, size: PlanBudget) -> EmbeddingPlan:
         """Return the uniform plan."""
-        widest = int((size.ratio or 1.0) * task.layout.dim + 1e-9)
-        width = min(self.config.width or widest, widest) if size.ratio else self.config.width or widest
+        width = self.config.width or int(self.config.factor * task.layout.dim + 1e-9)
+        if size.ratio:
+            width = min(width, int(size.ratio * task.layout.dim + 1e-9))
         if width < 1:
-            raise PlanError(
-                f"a plan budget of {size.ratio:g} is below a uniform width of 1 (d = {task.layout.dim})."
-            )
+            budget = f"a plan budget of {size.ratio:g}" if size.ratio else f"factor = {self.config.factor:g}"
+            raise PlanError(f"{budget} is below a uniform width of 1 (d = {task.layout.dim}).")
         return uniform(task.layout, width)

@@ -1,4 +1,4 @@
-"""`ihas`: instance-wise hierarchical architecture search (Qi et al., CIKM 2023, arXiv 2309.07967).
+"""`ihas`: instance-wise hierarchical architecture search (Yu et al., CIKM 2023, arXiv 2309.07967).
 
 Stage 1, searching. Gate probabilities pi(x) = sigmoid(g(e(x))) from the sample's own concatenated embedding e(x)
 in R^D, D = F d; m_j ~ Bernoulli(pi_j), relaxed by the binary concrete distribution,
@@ -20,27 +20,50 @@ option here, marked "inferred" in its source.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from nasbench_rec.methods._ihas_clusters import (
+    Clusters,
+    Metric,
+    cluster,
+    column_masks,
+    field_router,
+    sample_rows,
+    threshold_curve,
+)
+from nasbench_rec.methods._ihas_gates import GatedEmbedding, gate_outputs, selection_cut
+from nasbench_rec.methods._ihas_health import findings
+from nasbench_rec.methods._ihas_record import record_clusters, record_gates, record_separation
+from nasbench_rec.methods._ihas_trend import GateWatch
+from nasbench_rec.methods._polarization import regularizer
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from nasbench_rec.data import Split
-from nasbench_rec.embeddings import Layout, StackedLookup
 from nasbench_rec.errors import ConfigError
-from nasbench_rec.model import CTRModel, Embedding, EmbeddingShape
-from nasbench_rec.plans import Clustered, ColumnMask, EmbeddingPlan
+from nasbench_rec.model import CTRModel
+from nasbench_rec.pipeline import assign
+from nasbench_rec.plans import Clustered, ColumnMask, EmbeddingPlan, InstanceWise
 from nasbench_rec.protocol import setting
-from nasbench_rec.routers import ClusterInput, GateNetwork, GateRouter, cluster_features
-from nasbench_rec.searcher import MethodInfo, PlanBudget, Searcher, SearchState, SearchTask
-from nasbench_rec.training import PREDICT_ROWS, Bilevel, Hook, ParamGroup, Step, ids_of, labels_of
+from nasbench_rec.routers import ClusterInput, GateRouter, HashRouter, Router, cluster_features
+from nasbench_rec.searcher import Finding, MethodInfo, PlanBudget, Searcher, SearchState, SearchTask
+from nasbench_rec.seeds import seeded, stream
+from nasbench_rec.training import Bilevel, Hook, ParamGroup, Step
 
 TABLE = "embedding.lookup.table.weight"
 GATE = "embedding.gate."
+ROBUST = {
+    "cluster_on": "mask",
+    "metric": "within",
+    "warmup_epochs": 0,
+    "retrain": "warm_rows",
+    "init_std": 0.1,
+    "lam_ramp": 0.5,
+}
+"""What the two robust presets share: chosen on planted data with seeds 0 to 6 (docs/ihas.md)."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +82,19 @@ class IHASConfig:
         source="Zhuang et al. 2020; value inferred",
         space={"type": "float", "low": -1.0, "high": 2.0},
     )
-    polarization: float = setting(
-        1.0,
-        "weight of the polarization part; 0: L1 only",
-        source="paper: bi-polarization",
-        space={"type": "categorical", "choices": [0.0, 1.0]},
+    lam_polarization: float | None = setting(
+        None,
+        "lambda of the polarization part apart; none: as lam, 0: L1 only",
+        source="paper: one lambda; apart: inferred",
+        space={"type": "float", "low": 0.0, "high": 0.3},
+    )
+    lam_ramp: float = setting(
+        0.0, "share of the gated steps over which lambda rises linearly from 0", source="ours"
+    )
+    polarization_start: float = setting(
+        0.0,
+        "share of the gated steps before the polarization part begins to rise, linearly, to its weight at the end",
+        source="ours: gates first learn to depend on the instance, then polarize",
     )
     scope: Literal["sample", "gate", "batch"] = setting(
         "sample",
@@ -78,7 +109,10 @@ class IHASConfig:
         space={"type": "float", "low": 0.05, "high": 5.0, "log": True},
     )
     tau_end: float | None = setting(
-        None, "temperature at the last step, reached geometrically; none: constant", source="inferred"
+        None,
+        "temperature at the last step, reached geometrically; none: constant",
+        source="inferred",
+        space={"type": "float", "low": 0.05, "high": 1.0, "log": True},
     )
     hard: bool = setting(
         True,
@@ -87,10 +121,16 @@ class IHASConfig:
         space={"type": "categorical", "choices": [True, False]},
     )
     gate_hidden: tuple[int, ...] = setting(
-        (), "hidden layers of the gate network; none: linear", source="inferred"
+        (),
+        "hidden layers of the gate network; none: linear",
+        source="inferred",
+        space={"type": "categorical", "choices": [[], [64]]},
     )
     gate_bias: float = setting(
-        1.0, "initial bias of the gate logits (1: start mostly open)", source="prototype"
+        1.0,
+        "initial bias of the gate logits (1: start mostly open)",
+        source="prototype",
+        space={"type": "float", "low": 0.0, "high": 3.0},
     )
     gate_lr: float = setting(
         1e-2,
@@ -98,10 +138,24 @@ class IHASConfig:
         source="prototype",
         space={"type": "float", "low": 1e-3, "high": 3e-2, "log": True},
     )
-    bilevel: bool = setting(
-        False, "step the gate network on the search split instead of the training rows", source="inferred"
+    init_std: float | None = setting(
+        None,
+        "standard deviation of the search table's initial values; none: the protocol's",
+        source="ours: gates can depend on the instance only through embeddings that differ",
+        space={"type": "float", "low": 0.01, "high": 0.3, "log": True},
     )
-    bilevel_every: int = setting(1, "training steps per structure step when bi-level", source="inferred")
+    bilevel: bool = setting(
+        False,
+        "step the gate network on the search split instead of the training rows",
+        source="inferred",
+        space={"type": "categorical", "choices": [False, True]},
+    )
+    bilevel_every: int = setting(
+        1,
+        "training steps per structure step when bi-level",
+        source="inferred",
+        space={"type": "int", "low": 1, "high": 10},
+    )
     warmup_epochs: int = setting(
         2,
         "epochs without gates before the search",
@@ -118,13 +172,34 @@ class IHASConfig:
         space={"type": "int", "low": 2, "high": 8},
         stage="derive",
     )
+    clusters: Literal["kmeans", "random", "field", "none"] = setting(
+        "kmeans",
+        "who is served by which model: K-Means; controls: random clusters of the same sizes, one field's value; none: "
+        "no clusters, the search model serves its instance-wise masks",
+        source="paper: K-Means; controls ours",
+        space={"type": "categorical", "choices": ["kmeans", "random", "field", "none"]},
+        stage="derive",
+    )
+    cluster_field: str | None = setting(
+        None,
+        "the field of clusters = field; none: the one that says most about the K-Means clusters",
+        source="ours",
+        stage="derive",
+    )
     selection: Literal["half", "valley", "topk"] = setting(
         "half",
         "deterministic masks: pi > 0.5, pi > valley of the histogram, or the cut that keeps `keep` of all gates",
         source="inferred",
+        space={"type": "categorical", "choices": ["half", "valley", "topk"]},
         stage="derive",
     )
-    keep: float = setting(0.5, "share of gates kept with selection = topk", source="inferred", stage="derive")
+    keep: float = setting(
+        0.5,
+        "share of gates kept with selection = topk",
+        source="inferred",
+        space={"type": "float", "low": 0.1, "high": 0.9},
+        stage="derive",
+    )
     cluster_on: ClusterInput = setting(
         "masked",
         "what K-Means sees: masked embeddings, mask, probabilities, embedding",
@@ -132,11 +207,33 @@ class IHASConfig:
         space={"type": "categorical", "choices": ["masked", "mask", "probabilities", "embedding"]},
         stage="derive",
     )
+    metric: Metric = setting(
+        "euclidean",
+        "K-Means' distance, or (within) refined in the metric of the clusters' own scatter: directions in which every "
+        "cluster is wide count less",
+        source="paper: K-Means; within: ours, measured on planted data",
+        space={"type": "categorical", "choices": ["euclidean", "within"]},
+        stage="derive",
+    )
     restarts: int = setting(10, "restarts of K-Means", source="inferred", stage="derive")
+    rows: int = setting(
+        300_000,
+        "training rows that stages 2 and 3 look at; a random sample where there are more",
+        source="ours: bounds memory",
+        stage="derive",
+    )
+    columns: Literal["searched", "all"] = setting(
+        "searched",
+        "columns of a cluster: the averaged masks, cut; or all of them (control: the clusters without their masks)",
+        source="paper: searched; all: control",
+        space={"type": "categorical", "choices": ["searched", "all"]},
+        stage="derive",
+    )
     threshold: float | None = setting(
         None,
         "theta, the cut of the averaged masks; none: searched on the search split",
-        source="paper",
+        source="paper: searched",
+        space={"type": "categorical", "choices": [None, 0.1, 0.25, 0.5]},
         stage="derive",
     )
     thresholds: tuple[float, ...] = setting(
@@ -146,7 +243,11 @@ class IHASConfig:
         stage="derive",
     )
     threshold_per_cluster: bool = setting(
-        True, "one theta for each cluster, or one for all", source="inferred", stage="derive"
+        True,
+        "one theta for each cluster, or one for all",
+        source="inferred",
+        space={"type": "categorical", "choices": [True, False]},
+        stage="derive",
     )
     retrain: Literal["scratch", "warm_rows"] = setting(
         "scratch",
@@ -158,54 +259,27 @@ class IHASConfig:
 
     def __post_init__(self) -> None:
         """Refuse values that make no sense."""
-        for name in ("tau", "gate_lr"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"ihas.{name} = {getattr(self, name)}: must be above 0.")
+        for name in ("tau", "gate_lr", "init_std", "tau_end"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ConfigError(f"ihas.{name} = {value}: must be above 0.")
+        if not (0 <= self.lam_ramp <= 1 and 0 <= self.polarization_start < 1):
+            raise ConfigError("ihas: lam_ramp lies in [0, 1] and polarization_start in [0, 1).")
+        if self.rows < 2 or (self.lam_polarization or 0) < 0:
+            raise ConfigError("ihas: rows must be at least 2, lam_polarization at least 0.")
         if self.k < 1 or self.restarts < 1 or self.warmup_epochs < 0 or self.lam < 0:
             raise ConfigError("ihas: k and restarts must be at least 1, warmup_epochs and lam at least 0.")
         if not self.thresholds or not 0 < self.keep < 1:
             raise ConfigError("ihas: `thresholds` needs a value and `keep` lies between 0 and 1.")
 
 
-class GatedEmbedding(Embedding):
-    """Stage 1: e(x) * m(x), [B, F, d]. Without gates while `open`; deterministic masks 1[pi > cut] in evaluation."""
-
-    def __init__(self, layout: Layout, config: IHASConfig) -> None:
-        super().__init__()
-        width = len(layout.fields) * layout.dim
-        self.lookup = StackedLookup(layout, layout.dim)
-        self.gate = GateNetwork(width, config.gate_hidden, config.gate_bias)
-        self.shape = EmbeddingShape(len(layout.fields), layout.dim)
-        self.tau, self.hard, self.cut, self.open = config.tau, config.hard, 0.5, False
-        self.probabilities: Tensor | None = None
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """Return the masked embedding; keeps pi [B, D] of a gated training pass for the regularizer."""
-        e = self.lookup(ids)
-        self.probabilities = None
-        if self.open:
-            return e
-        logits = self.gate(e.flatten(1))
-        if not self.training:
-            return e * (logits.sigmoid() > self.cut).view_as(e)
-        self.probabilities = logits.sigmoid()
-        return e * binary_concrete(logits, self.tau, self.hard).view_as(e)
-
-
-def binary_concrete(logits: Tensor, tau: float, hard: bool) -> Tensor:
-    """Sample relaxed Bernoulli masks; `hard`: 0/1 forward with the relaxation's gradient (straight-through)."""
-    u = torch.rand_like(logits).clamp_(1e-7, 1 - 1e-7)
-    soft = ((logits + u.log() - (-u).log1p()) / tau).sigmoid()
-    return (soft > 0.5).to(soft.dtype) + soft - soft.detach() if hard else soft
-
-
-def regularizer(pi: Tensor, t: float, polarization: float, scope: str) -> Tensor:
-    """R(pi) = t mean(pi) - polarization * mean |pi - mean(pi)|, for pi [B, D] in [0, 1]."""
-    if scope == "sample":
-        center = pi.mean(1, keepdim=True)
-    else:
-        center = pi.mean(0) if scope == "gate" else pi.mean()
-    return t * pi.mean() - polarization * (pi - center).abs().mean()
+def weights_at(config: IHASConfig, share: float) -> tuple[float, float]:
+    """Return lambda of the L1 and of the polarization part when a `share` of the gated steps is done."""
+    ramp = min(1.0, share / config.lam_ramp) if config.lam_ramp > 0 else 1.0
+    polar = config.lam if config.lam_polarization is None else config.lam_polarization
+    start = config.polarization_start
+    rise = ramp if start <= 0 else max(0.0, share - start) / (1 - start)
+    return config.lam * ramp, polar * rise
 
 
 class _Gates(Hook):
@@ -213,8 +287,10 @@ class _Gates(Hook):
 
     def __init__(self, embedding: GatedEmbedding, config: IHASConfig) -> None:
         self.embedding, self.config = embedding, config
-        self.trend: list[dict[str, float]] = []
-        self._sum, self._count = torch.zeros(3), 0
+        self.watch = embedding.watch = GateWatch()
+        self.trend: list[dict[str, Any]] = [
+            self.watch.close(epoch, config.tau, gated=False) for epoch in range(config.warmup_epochs)
+        ]
 
     def groups(self) -> Sequence[ParamGroup]:
         """Return the gate network's group (single-level)."""
@@ -223,36 +299,27 @@ class _Gates(Hook):
         return (ParamGroup(tuple(self.embedding.gate.parameters()), self.config.gate_lr),)
 
     def before_step(self, step: Step) -> None:
-        """Anneal tau geometrically where asked to."""
+        """Anneal tau geometrically where asked to; watch every tenth step."""
         if self.config.tau_end is not None:
             share = step.index / max(step.total - 1, 1)
             self.embedding.tau = self.config.tau * (self.config.tau_end / self.config.tau) ** share
+        self.watch.arm()
 
     def penalty(self, step: Step) -> Tensor:
         """Return lambda R of the last forward pass."""
         assert self.embedding.probabilities is not None
-        c = self.config
-        return c.lam * regularizer(self.embedding.probabilities, c.t, c.polarization, c.scope)
+        share = step.index / max(step.total - 1, 1)
+        sparse, polar = weights_at(self.config, share)
+        return regularizer(self.embedding.probabilities, sparse * self.config.t, polar, self.config.scope)
 
     def extra_loss(self, step: Step) -> Tensor | None:
         """Return lambda R; bi-level it belongs to the structure step instead."""
         return None if self.config.bilevel else self.penalty(step)
 
-    def after_step(self, step: Step) -> None:
-        """Sum what `on_evaluation` averages: mean(pi), shares within .1 of 0 and of 1."""
-        pi = self.embedding.probabilities
-        if pi is not None:
-            pi = pi.detach()
-            self._sum += torch.stack([pi.mean(), (pi < 0.1).float().mean(), (pi > 0.9).float().mean()]).cpu()
-            self._count += 1
-
     def on_evaluation(self, step: Step, scores: dict[str, float]) -> None:
         """Close an epoch of the polarization trend."""
-        mean, low, high = (self._sum / max(self._count, 1)).tolist()
-        self.trend.append(
-            {"epoch": step.epoch, "mean": mean, "near_0": low, "near_1": high, "tau": self.embedding.tau}
-        )
-        self._sum, self._count = torch.zeros(3), 0
+        epoch = self.config.warmup_epochs + step.epoch
+        self.trend.append(self.watch.close(epoch, self.embedding.tau, gated=True))
 
 
 class IHAS(Searcher):
@@ -276,16 +343,14 @@ class IHAS(Searcher):
     Config = IHASConfig
     presets = {
         "paper": {},
-        "robust": {"cluster_on": "mask", "warmup_epochs": 0, "retrain": "warm_rows"},
-        "robust-l1": {"cluster_on": "mask", "warmup_epochs": 0, "retrain": "warm_rows", "polarization": 0.0},
+        "robust": {**ROBUST, "lam_polarization": 0.2, "polarization_start": 0.5},
+        "robust-l1": {**ROBUST, "lam_polarization": 0.0},
     }
 
     def search(self, task: SearchTask) -> SearchState:
         """Stage 1: train the gated model for a fixed number of epochs (early stopping would end it too soon)."""
         config = self.config
-        model = task.build(lambda: GatedEmbedding(task.layout, config))
-        embedding = model.embedding
-        assert isinstance(embedding, GatedEmbedding)
+        model, embedding = self._build(task)
         if config.warmup_epochs:
             embedding.open = True
             frozen = _Frozen(tuple(embedding.gate.parameters()))
@@ -303,30 +368,78 @@ class IHAS(Searcher):
         task.fit(model, hooks, epochs=epochs, early_stopping=False)
         task.diagnose("trend", gates.trend)
         task.diagnose("search_scores", task.evaluate(model))
+        task.diagnose("sampled_scores", _sampled_scores(task, model, embedding))
         return SearchState(tensors=model.state_dict())
+
+    def _build(self, task: SearchTask) -> tuple[CTRModel, GatedEmbedding]:
+        """Return a new search model and its gated embedding."""
+        c = self.config
+        model = task.build(
+            lambda: GatedEmbedding(task.layout, c.gate_hidden, c.gate_bias, c.init_std, c.tau, c.hard)
+        )
+        assert isinstance(model.embedding, GatedEmbedding)
+        return model, model.embedding
 
     def derive(self, task: SearchTask, state: SearchState, size: PlanBudget) -> EmbeddingPlan:
         """Stages 2 and 3 up to the plan: clusters, their column masks, the router."""
-        model = task.build(lambda: GatedEmbedding(task.layout, self.config))
+        config = self.config
+        model, _ = self._build(task)
         model.load_state_dict(dict(state.tensors))
-        e, logits = gate_outputs(model, task.train, task.protocol.device)
-        cut = selection_cut(logits.sigmoid(), self.config.selection, self.config.keep)
-        features = cluster_features(e, logits, cut, self.config.cluster_on)
-        labels, centroids = cluster(
-            features.numpy(), self.config.k, self.config.restarts, task.rng("clusters")
-        )
-        masks = (logits.sigmoid() > cut).numpy()
-        mean = np.stack([masks[labels == c].mean(0) for c in range(len(centroids))])
-        router = self._router(task, state, cut, centroids)
-        search_cluster = torch.cat([router(ids) for ids in ids_of(task.search).split(PREDICT_ROWS)]).numpy()
-        theta = self._thresholds(task, model, mean, search_cluster)
-        columns = column_masks(mean, theta).reshape(len(mean), len(task.fields), task.layout.dim)
-        _diagnose(task, masks, labels, mean, columns, theta, cut)
+        rows = sample_rows(task.train, config.rows, task.rng("rows"))
+        e, logits = gate_outputs(model, rows, task.protocol.device)
+        pi = logits.sigmoid()
+        cut = selection_cut(pi, config.selection, config.keep)
+        masks = (pi > cut).numpy()
+        _, held = gate_outputs(model, task.search, task.protocol.device)
+        task.diagnose("k_wanted", config.k)
+        record_gates(task, pi.numpy(), held.sigmoid().numpy(), masks, cut)
+        if config.clusters == "none":
+            return self._instance_wise(task, state, masks, cut)
+        features = cluster_features(e, logits, cut, config.cluster_on).numpy()
+        found = cluster(features, config.k, config.restarts, task.rng("clusters"), config.metric)
+        record_separation(task, features, found.labels, found.centroids, self._recluster(task, features))
+        router = self._router(task, state, cut, found, rows)
+        labels = found.labels if config.clusters == "kmeans" else assign(router, rows)
+        mean = np.stack([masks[labels == c].mean(0) for c in range(router.clusters)])
+        columns, theta = self._columns(task, model, mean, router)
+        task.diagnose("theta", theta.tolist())
+        record_clusters(task, masks, labels, rows, mean, columns)
         return Clustered(router=router, plans=tuple(self._part(task, state, mask) for mask in columns))
 
-    def _router(self, task: SearchTask, state: SearchState, cut: float, centroids: np.ndarray) -> GateRouter:
-        router = GateRouter(task.layout, len(centroids), self.config.gate_hidden, cut, self.config.cluster_on)
-        own = {"lookup.table.weight": state.tensors[TABLE], "centroids": torch.from_numpy(centroids)}
+    def health(
+        self, diagnostics: Mapping[str, Any], routing: Mapping[str, Any] | None
+    ) -> tuple[Finding, ...]:
+        """Say in words which failure signatures the run shows."""
+        return tuple(findings(self.config, diagnostics, routing))
+
+    def _instance_wise(
+        self, task: SearchTask, state: SearchState, masks: np.ndarray, cut: float
+    ) -> InstanceWise:
+        """Return the search model as it is: every sample is served its own mask (control: no clusters)."""
+        rates = masks.mean(0, dtype=np.float32).reshape(len(task.fields), task.layout.dim)
+        options = {"hidden": list(self.config.gate_hidden), "cut": cut}
+        weights = dict(state.tensors)
+        return InstanceWise(gate="column", options=options, rates=rates, recipe="none", weights=weights)
+
+    def _recluster(self, task: SearchTask, features: np.ndarray) -> Callable[[int], np.ndarray]:
+        """Return what clusters the same rows again with another seed (to see whether assignments hold)."""
+        k, restarts, metric = self.config.k, self.config.restarts, self.config.metric
+        return lambda i: cluster(features, k, restarts, task.rng(f"clusters again {i}"), metric).labels
+
+    def _router(
+        self, task: SearchTask, state: SearchState, cut: float, found: Clusters, rows: Split
+    ) -> Router:
+        """Return what sends samples to clusters: gates and centroids, or what stands in for them in a control."""
+        config, k = self.config, len(found.centroids)
+        if config.clusters == "random":
+            shares = np.bincount(found.labels) / len(found.labels)
+            shares = shares if k == config.k else np.full(config.k, 1 / config.k)
+            return HashRouter.of(task.layout, shares.tolist(), task.rng("random clusters"))
+        if config.clusters == "field":
+            return field_router(task, rows, found.labels, config.cluster_field)
+        router = GateRouter(task.layout, k, config.gate_hidden, cut, config.cluster_on)
+        own = {"lookup.table.weight": state.tensors[TABLE]}
+        own |= {name: torch.from_numpy(getattr(found, name)) for name in ("directions", "offsets")}
         own |= {k.removeprefix("embedding."): v for k, v in state.tensors.items() if k.startswith(GATE)}
         router.load_state_dict(own)
         return router.requires_grad_(False).eval()
@@ -338,21 +451,44 @@ class IHAS(Searcher):
         rows = torch.from_numpy(mask[task.layout.field_of_row].astype(np.float32))
         return ColumnMask(mask=mask, recipe="warm_rows", weights={TABLE: state.tensors[TABLE] * rows})
 
-    def _thresholds(
+    def _columns(
+        self, task: SearchTask, model: CTRModel, mean: np.ndarray, router: Router
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the clusters' column masks, bool [k, F, d], and their thetas [k] (fixed, or of least Logloss)."""
+        config, shape = self.config, (len(mean), len(task.fields), task.layout.dim)
+        if config.columns == "all":
+            return np.ones(shape, dtype=bool), np.zeros(len(mean))
+        theta = np.full(len(mean), config.threshold)
+        if config.threshold is None:
+            theta = self._search_thresholds(task, model, mean, assign(router, task.search))
+        return column_masks(mean, theta).reshape(shape), theta
+
+    def _search_thresholds(
         self, task: SearchTask, model: CTRModel, mean: np.ndarray, search_cluster: np.ndarray
     ) -> np.ndarray:
-        """Return theta per cluster [k]: fixed, or the grid value of the least Logloss on the search split."""
-        if self.config.threshold is not None:
-            return np.full(len(mean), self.config.threshold)
+        """Return the grid value of the least Logloss on the search split, per cluster or for all [k]."""
         grid = np.array(self.config.thresholds)
         sizes = np.bincount(search_cluster, minlength=len(mean))
         curve = np.stack(
-            [_threshold_curve(task, model, mean[c], search_cluster == c, grid) for c in range(len(mean))]
+            [threshold_curve(task, model, mean[c], search_cluster == c, grid) for c in range(len(mean))]
         )
-        task.diagnose("threshold_curve", {"theta": grid.tolist(), "logloss": curve.tolist()})
+        found = {"theta": grid.tolist(), "logloss": curve.tolist(), "rows": sizes.tolist()}
+        task.diagnose("threshold_curve", found)
         if self.config.threshold_per_cluster:
             return grid[curve.argmin(1)]
         return np.full(len(mean), grid[(curve * sizes[:, None]).sum(0).argmin()])
+
+
+def _sampled_scores(task: SearchTask, model: CTRModel, embedding: GatedEmbedding) -> dict[str, float]:
+    """Return the search model's scores on the search split under sampled masks, as in training.
+
+    Beside `search_scores`, under the deterministic masks, they show the gap between training and serving.
+    """
+    embedding.sampled = True
+    with seeded(stream("search/sampled masks", task.seed)):
+        scores = task.evaluate(model)
+    embedding.sampled = False
+    return scores
 
 
 class _Frozen(Hook):
@@ -364,116 +500,3 @@ class _Frozen(Hook):
     def own_parameters(self) -> Sequence[torch.nn.Parameter]:
         """Return the parameters that stay as they are."""
         return self._parameters
-
-
-@torch.no_grad()
-def gate_outputs(model: CTRModel, split: Split, device: str) -> tuple[Tensor, Tensor]:
-    """Return e(x) and the gate logits of every row, both [N, D] on the CPU."""
-    embedding = model.eval().embedding
-    assert isinstance(embedding, GatedEmbedding)
-    found = []
-    for ids in ids_of(split).split(PREDICT_ROWS):
-        e = embedding.lookup(ids.to(device)).flatten(1)
-        found.append((e.cpu(), embedding.gate(e).cpu()))
-    return torch.cat([e for e, _ in found]), torch.cat([g for _, g in found])
-
-
-def selection_cut(pi: Tensor, selection: str, keep: float) -> float:
-    """Return c of m = 1[pi > c]: 0.5, the histogram's valley, or the quantile that keeps a share `keep`."""
-    if selection == "half":
-        return 0.5
-    if selection == "topk":
-        values = pi.flatten().numpy()
-        return float(np.quantile(values, 1 - keep))
-    counts, edges = np.histogram(pi.numpy(), bins=50, range=(0.0, 1.0))
-    # The valley between the peaks next to 0 and to 1; the middle of a flat one.
-    low, high = int(counts[:25].argmax()), 25 + int(counts[25:].argmax())
-    valley = np.flatnonzero(counts[low : high + 1] == counts[low : high + 1].min()) + low
-    middle = int(valley[len(valley) // 2])
-    return float((edges[middle] + edges[middle + 1]) / 2)
-
-
-def cluster(
-    features: np.ndarray, k: int, restarts: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """K-Means: labels [N] and centroids [k', D]; k' < k where fewer distinct clusters are left."""
-    import warnings
-
-    from sklearn.cluster import MiniBatchKMeans
-    from sklearn.exceptions import ConvergenceWarning
-    from threadpoolctl import threadpool_limits
-
-    seed = int(rng.integers(2**31))
-    means = MiniBatchKMeans(k, n_init=restarts, batch_size=4096, random_state=seed, reassignment_ratio=0.0)
-    with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        means.fit(features)
-    centroids = means.cluster_centers_.astype(np.float32)
-    labels = np.concatenate(
-        [_nearest(part, centroids) for part in np.array_split(features, max(1, len(features) // 8192))]
-    )
-    kept = np.unique(labels)
-    return np.searchsorted(kept, labels), centroids[kept]
-
-
-def _nearest(features: np.ndarray, centroids: np.ndarray) -> np.ndarray:
-    return torch.cdist(torch.from_numpy(features), torch.from_numpy(centroids)).argmin(1).numpy()
-
-
-def column_masks(mean: np.ndarray, theta: np.ndarray) -> np.ndarray:
-    """Return 1[mean >= theta_c], bool [k, D]; a cluster that would keep nothing keeps its most used column."""
-    masks = mean >= theta[:, None]
-    for mask, share in zip(masks, mean, strict=True):
-        if not mask.any():
-            mask[share.argmax()] = True
-    return masks
-
-
-@torch.no_grad()
-def _threshold_curve(
-    task: SearchTask, model: CTRModel, mean: np.ndarray, rows: np.ndarray, grid: np.ndarray
-) -> np.ndarray:
-    """Return the Logloss of the search model under the cluster's mask at each theta, on its search rows."""
-    if not rows.any():
-        return np.zeros(len(grid))
-    split, device = task.search.take(np.flatnonzero(rows)), task.protocol.device
-    masks = torch.from_numpy(column_masks(np.repeat(mean[None], len(grid), 0), grid)).to(device)
-    losses, labels = np.zeros(len(grid)), labels_of(split)
-    embedding = model.eval().embedding
-    assert isinstance(embedding, GatedEmbedding)
-    for ids, target in _chunks(ids_of(split), labels):
-        ids = ids.to(device)
-        e = embedding.lookup(ids)
-        for i, mask in enumerate(masks):
-            logits = model.backbone(e * mask.view_as(e[0]), ids).cpu()
-            losses[i] += float(binary_cross_entropy_with_logits(logits, target, reduction="sum"))
-    return losses / len(split)
-
-
-def _chunks(ids: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    return zip(ids.split(PREDICT_ROWS), labels.split(PREDICT_ROWS), strict=True)
-
-
-def _diagnose(
-    task: SearchTask,
-    masks: np.ndarray,
-    labels: np.ndarray,
-    mean: np.ndarray,
-    columns: np.ndarray,
-    theta: np.ndarray,
-    cut: float,
-) -> None:
-    """Keep what shows whether anything instance-wise is left."""
-    sizes = np.bincount(labels)
-    rate = masks.mean(0)
-    # The mean Hamming distance (share of gates) of two random samples is 2 p (1 - p), averaged over gates.
-    task.diagnose("hamming_between_samples", float((2 * rate * (1 - rate)).mean()))
-    task.diagnose(
-        "keep_rate_per_field", masks.reshape(len(masks), len(task.fields), -1).mean((0, 2)).tolist()
-    )
-    task.diagnose("cut", cut)
-    task.diagnose("clusters", len(sizes))
-    task.diagnose("cluster_sizes", sizes.tolist())
-    task.diagnose("theta", theta.tolist())
-    task.diagnose("columns_kept", columns.mean((1, 2)).tolist())
-    task.diagnose("mean_masks", mean.astype(np.float32))

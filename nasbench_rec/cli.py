@@ -221,31 +221,18 @@ class Run:
 
 
 @dataclass(frozen=True)
-class LeaderboardVerb:
-    """Compare methods: run what is missing, then print and write the table and the page.
+class _Study:
+    """The options of verbs that run many units."""
 
-    Without a file the leaderboard that comes with the package; options replace what the file says.
-    """
-
-    file: Positional[str | None] = None
-    """A leaderboard's TOML file, or the name of one that comes with the package."""
     datasets: tuple[str, ...] = ()
     """Data sets."""
     backbones: tuple[str, ...] = ()
     """Backbones."""
-    methods: tuple[str, ...] = ()
-    """Methods: name, name/preset, or file.py:Class."""
     seeds: int | None = None
     """Number of seeds."""
-    ratios: tuple[float, ...] = ()
-    """Plan budgets, as shares of the uniform model's embedding bytes."""
-    trainings: float | None = None
-    """Search budget, in full trainings of the uniform model."""
     set: Set = ()
     store: StorePath = Path("results")
-    out: Annotated[
-        Path | None, arg(help="Folder of the tables and the page; by default STORE/leaderboard.")
-    ] = None
+    out: Annotated[Path | None, arg(help="Folder of the tables and the page; by default below STORE.")] = None
     data_dir: DataDir = None
     workers: int = 1
     """Units at a time (Ray tasks when above 1)."""
@@ -254,40 +241,108 @@ class LeaderboardVerb:
     address: str | None = None
     """A Ray cluster's address."""
 
-    def run(self) -> int:
-        """Run and report."""
+    def _changed(self, study: Any, *options: str) -> Any:
+        """Return the study with the options that were given and the settings of --set.
+
+        Its settings of data sets that --datasets leaves out fall away.
+        """
+        from nasbench_rec.studies.leaderboard import parse_settings
+
+        given = {
+            k: v for k in ("datasets", "backbones", *options) if (v := getattr(self, k)) not in ((), None)
+        }
+        gone = {d for d in study.datasets if d not in given.get("datasets", study.datasets)}
+        settings = {k: dict(v) for k, v in study.settings.items() if k not in gone}
+        for name, values in parse_settings(self.set).items():
+            settings.setdefault(name, {}).update(values)
+        return dataclasses.replace(study, **given, settings=settings)
+
+    def _execute(self, units: Sequence[Unit]) -> tuple[Any, int]:
+        """Run what is missing; return the store and how many units failed."""
         from nasbench_rec import progress
         from nasbench_rec.store import Store
         from nasbench_rec.studies.execute import Workers, execute
 
         if self.workers < 1 or self.threads < 1:
             raise ConfigError("--workers and --threads must be at least 1.")
-        units = self._leaderboard().units(self.data_dir)
         store = Store(self.store)
         with progress.watch() as observer:
             workers = Workers(self.workers, self.threads, self.address)
             failed = execute(units, store, workers, self.data_dir, observer)
+        return store, failed
+
+
+@dataclass(frozen=True)
+class LeaderboardVerb(_Study):
+    """Compare methods: run what is missing, then print and write the table and the page.
+
+    Without a file the leaderboard that comes with the package; options replace what the file says.
+    Tables and page are written to --out, by default STORE/leaderboard.
+    """
+
+    file: Positional[str | None] = None
+    """A leaderboard's TOML file, or the name of one that comes with the package."""
+    methods: tuple[str, ...] = ()
+    """Methods: name, name/preset, or file.py:Class."""
+    ratios: tuple[float, ...] = ()
+    """Plan budgets, as shares of the uniform model's embedding bytes."""
+    trainings: float | None = None
+    """Search budget, in full trainings of the uniform model."""
+
+    def run(self) -> int:
+        """Run and report."""
+        from nasbench_rec.studies.leaderboard import read_leaderboard, shipped, shipped_names
+
+        file = self.file or "leaderboard"
+        found = (
+            shipped(file)
+            if _is_shipped(file, shipped_names(), "leaderboard")
+            else read_leaderboard(Path(file))
+        )
+        units = self._changed(found, "methods", "ratios", "seeds", "trainings").units(self.data_dir)
+        store, failed = self._execute(units)
         _report(store, self.out or self.store / "leaderboard", units)
         return 1 if failed else 0
 
-    def _leaderboard(self) -> Any:
-        from nasbench_rec.studies.leaderboard import parse_settings, read_leaderboard, shipped, shipped_names
 
-        names = shipped_names()
-        if self.file and self.file not in names and not Path(self.file).exists():
-            raise ConfigError(
-                f"{self.file}: no such file, and {unknown('shipped leaderboard', self.file, names)}"
-            )
-        by_name = self.file is None or self.file in names
-        found = shipped(self.file or "leaderboard") if by_name else read_leaderboard(Path(self.file or ""))
-        given = {
-            k: getattr(self, k) for k in ("datasets", "backbones", "methods", "ratios") if getattr(self, k)
-        }
-        given |= {k: getattr(self, k) for k in ("seeds", "trainings") if getattr(self, k) is not None}
-        settings = {k: dict(v) for k, v in found.settings.items()}
-        for name, values in parse_settings(self.set).items():
-            settings.setdefault(name, {}).update(values)
-        return dataclasses.replace(found, **given, settings=settings)
+@dataclass(frozen=True)
+class Ablate(_Study):
+    """Take a method apart: run the variants of an ablation that are missing, then print and write what they show.
+
+    Without a name the ablations that come with the package are listed; options replace what the file says.
+    --seeds N takes the first N of its seeds, or more. Tables, figures and page are written to --out, by default
+    STORE/ablations/NAME.
+    """
+
+    name: Positional[str | None] = None
+    """The name of an ablation that comes with the package, or a TOML file."""
+
+    def run(self) -> int:
+        """List, or run and report."""
+        from nasbench_rec.studies.ablation import describe_ablations, plan_frame, queue
+
+        if self.name is None:
+            return _show_list(describe_ablations(), ("name", "title", "question"), False)
+        ablation = self._ablation(self.name)
+        planned = ablation.units(self.data_dir)
+        store, failed = self._execute(queue(planned))
+        name = Path(self.name).stem
+        _report_ablation(
+            store, self.out or self.store / "ablations" / name, name, ablation, plan_frame(planned)
+        )
+        return 1 if failed else 0
+
+    def _ablation(self, name: str) -> Any:
+        from nasbench_rec.reports.ablation import FIGURES
+        from nasbench_rec.studies.ablation import read_ablation, shipped_ablations, shipped_path
+
+        path = shipped_path(name) if _is_shipped(name, shipped_ablations(), "ablation") else Path(name)
+        found = read_ablation(path)
+        for figure in found.figures:
+            if figure not in FIGURES:
+                raise ConfigError(f"{path}: figures: {unknown('figure', figure, FIGURES)}")
+        found = self._changed(found)
+        return found if self.seeds is None else found.with_seeds(self.seeds)
 
 
 @dataclass(frozen=True)
@@ -343,6 +398,7 @@ Verb = (
     | Annotated[Data, subcommand("data")]
     | Annotated[Run, subcommand("run")]
     | Annotated[LeaderboardVerb, subcommand("leaderboard")]
+    | Annotated[Ablate, subcommand("ablate")]
     | Annotated[Report, subcommand("report")]
     | Annotated[Verify, subcommand("verify")]
 )
@@ -409,9 +465,26 @@ def _ratio(ratio: float | None) -> float | None:
     return ratio
 
 
-def _report(store: Any, out: Path, units: Sequence[Unit] | None) -> None:
+def _is_shipped(text: str, names: Sequence[str], kind: str) -> bool:
+    """Return whether `text` is the name of a shipped file; one that is no file either is refused."""
+    if text not in names and not Path(text).exists():
+        raise ConfigError(f"{text}: no such file, and {unknown(f'shipped {kind}', text, names)}")
+    return text in names
+
+
+def _console() -> Any:
+    """Return a console on standard output. A file or a pipe has no width of its own: every column has room there."""
     from rich.console import Console
 
+    console = Console()
+    return console if console.is_terminal else Console(width=LOG_WIDTH)
+
+
+def _written(paths: Sequence[Path]) -> None:
+    _print("written: " + ", ".join(str(p) for p in paths))
+
+
+def _report(store: Any, out: Path, units: Sequence[Unit] | None) -> None:
     from nasbench_rec.reports.leaderboard import leaderboard_frame, write_leaderboard
     from nasbench_rec.reports.terminal import print_leaderboard
 
@@ -423,10 +496,20 @@ def _report(store: Any, out: Path, units: Sequence[Unit] | None) -> None:
             f"{store.path} has no records to report; run `nasbench-rec leaderboard --store {store.path}`."
         )
     paths = write_leaderboard(frame, out, "Leaderboard")
-    console = Console()
-    # A file or a pipe has no width of its own: give every column room there.
-    print_leaderboard(leaderboard_frame(frame), console if console.is_terminal else Console(width=LOG_WIDTH))
-    _print("written: " + ", ".join(str(p) for p in paths))
+    print_leaderboard(leaderboard_frame(frame), _console())
+    _written(paths)
+
+
+def _report_ablation(store: Any, out: Path, name: str, ablation: Any, plan: Any) -> None:
+    from nasbench_rec.progress import stages_line
+    from nasbench_rec.reports.ablation import print_ablation, write_ablation
+
+    records = {key: record for key in plan["key"].unique() if (record := store.get(key)) is not None}
+    known = {k: getattr(ablation, k) for k in ("title", "question", "reference", "bars")}
+    paths = write_ablation(plan, records, name=name, figures=ablation.figures, out=out, **known)
+    print_ablation(plan, records, console=_console(), **known)
+    _print(stages_line(use for record in records.values() for use in record["stages"]))
+    _written(paths)
 
 
 def _show_list(entries: list[dict[str, Any]], columns: tuple[str, ...], as_json: bool) -> int:

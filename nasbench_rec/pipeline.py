@@ -11,7 +11,7 @@ import json
 import math
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,11 @@ from nasbench_rec.embeddings import Layout
 from nasbench_rec.environment import environment
 from nasbench_rec.errors import PlanError, SealedError, StoreError, unknown
 from nasbench_rec.model import CTRModel, build_model, tables_of
-from nasbench_rec.plans import Clustered, EmbeddingPlan, load_plan
-from nasbench_rec.recovery import group_recovery, width_recovery
+from nasbench_rec.plans import Clustered, EmbeddingPlan, Ensemble, load_plan
+from nasbench_rec.recovery import group_recovery, role_recovery, width_recovery
 from nasbench_rec.registry import resolve_dataset
-from nasbench_rec.routers import GateRouter
+from nasbench_rec.routers import Router
+from nasbench_rec.routing import routing_report
 from nasbench_rec.searcher import (
     Budget,
     PlanBudget,
@@ -41,7 +42,7 @@ from nasbench_rec.searcher import (
     search_settings,
     uniform_bytes,
 )
-from nasbench_rec.seeds import Seeds
+from nasbench_rec.seeds import Seeds, stream
 from nasbench_rec.stages import Stages, read_meta
 from nasbench_rec.training import FitResult, fit, ids_of, predict
 from nasbench_rec.unit import ENGINE, DataRef, Task, Unit
@@ -63,20 +64,39 @@ class Seal:
         return self._data.split("test")
 
 
-class ClusteredModel(nn.Module):
-    """A router and one model per cluster: ids [B, C] -> logits [B]."""
+class JointModel(nn.Module):
+    """Several models that are one: ids [B, C] -> logits [B]."""
 
-    def __init__(self, router: GateRouter, models: list[CTRModel]) -> None:
+    def __init__(self, models: Sequence[CTRModel]) -> None:
         super().__init__()
-        self.router, self.models = router, nn.ModuleList(models)
+        self.models = nn.ModuleList(models)
 
     def parts(self) -> list[CTRModel]:
-        """Return the clusters' models."""
+        """Return the models."""
         return [m for m in self.models if isinstance(m, CTRModel)]
+
+
+class EnsembleModel(JointModel):
+    """All models serve each sample."""
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Return the mean of the models' logits."""
+        return torch.stack([model(ids) for model in self.parts()]).mean(0)
+
+
+class ClusteredModel(JointModel):
+    """A router and one model per cluster."""
+
+    def __init__(self, router: Router, models: Sequence[CTRModel]) -> None:
+        super().__init__(models)
+        self.router = router
 
     def forward(self, ids: Tensor) -> Tensor:
         """Send each sample to its cluster's model."""
-        cluster = self.router(ids)
+        return self.routed(ids, self.router(ids))
+
+    def routed(self, ids: Tensor, cluster: Tensor) -> Tensor:
+        """Return logits [B] of samples whose clusters are known, int64 [B]."""
         logits = torch.zeros(len(ids), device=ids.device)
         for c, model in enumerate(self.parts()):
             rows = (cluster == c).nonzero().squeeze(1)
@@ -95,8 +115,22 @@ def build_planned(plan: EmbeddingPlan, task: Task, data: Dataset, seed: int) -> 
     layout = layout_of(data, task.protocol)
     plan.check(layout)
     if isinstance(plan, Clustered):
-        parts = [build_planned(p, task, data, seed) for p in plan.plans]
-        return ClusteredModel(plan.router, parts).to(task.protocol.device)  # type: ignore[arg-type]
+        parts = [_build_one(p, task, data, seed) for p in plan.plans]
+        return ClusteredModel(plan.router, parts).to(task.protocol.device)
+    if isinstance(plan, Ensemble):
+        return EnsembleModel(
+            [_build_one(p, task, data, member_seed(m, seed)) for m, p in enumerate(plan.plans)]
+        )
+    return _build_one(plan, task, data, seed)
+
+
+def member_seed(member: int, seed: int) -> int:
+    """Return the init or order seed of an ensemble's member: the first has the unit's own."""
+    return seed if member == 0 else stream(f"member {member}", seed)
+
+
+def _build_one(plan: EmbeddingPlan, task: Task, data: Dataset, seed: int) -> CTRModel:
+    layout = layout_of(data, task.protocol)
     model = build_model(lambda: plan.build(layout), data.fields, task.backbone, task.protocol, seed)
     _put(model, plan)
     return model
@@ -124,12 +158,17 @@ def retrain(
 ) -> tuple[nn.Module, list[FitResult]]:
     """Train the model of `plan` on all training rows, early stopping on valid; return it with its curves.
 
-    A clustered plan trains each cluster's model on the rows that the router sends there.
+    A clustered plan trains each cluster's model on the rows that the router sends there, an ensemble each member
+    on all rows.
     """
     model = build_planned(plan, task, data, seeds.init)
     if plan.recipe == "none":
         return model.eval(), []
     train, valid = data.split("train"), data.split("valid")
+    if isinstance(model, EnsembleModel):
+        orders = [member_seed(m, seeds.order) for m in range(len(model.models))]
+        parts = zip(model.parts(), orders, strict=True)
+        return model, [fit(part, train, valid, task.protocol, order) for part, order in parts]
     if not isinstance(model, ClusteredModel):
         return model, [fit(model, train, valid, task.protocol, seeds.order)]
     results = []
@@ -148,14 +187,27 @@ def retrain(
 def assign(router: nn.Module, split: Split, rows: int = 8192) -> np.ndarray:
     """Return the cluster of each row, int64 [N]."""
     router.eval()
-    device = next(router.parameters()).device
+    device = next(t.device for t in [*router.parameters(), *router.buffers()])
     return torch.cat([router(part.to(device)).cpu() for part in ids_of(split).split(rows)]).numpy()
+
+
+@torch.no_grad()
+def kept_fields(model: nn.Module, split: Split, rows: int = 8192) -> np.ndarray | None:
+    """Return the share of each field's columns that instance-wise gates keep, [N, F]; None without such gates."""
+    gates = model.router if isinstance(model, ClusteredModel) else getattr(model, "embedding", None)
+    masks: Callable[[Tensor], Tensor] | None = getattr(gates, "masks", None)
+    if masks is None:
+        return None
+    fields = len(gates.lookup.fields)  # type: ignore[union-attr]
+    device = next(t.device for t in model.parameters())
+    parts = [masks(ids.to(device)).float().cpu() for ids in ids_of(split).split(rows)]
+    return torch.cat([part.view(len(part), fields, -1).mean(2) for part in parts]).numpy()
 
 
 def ledger_of(plan: EmbeddingPlan, model: nn.Module, layout: Layout) -> Ledger:
     """Return the whole ledger: the plan's items, first-order tables and backbones."""
     items = list(plan.cost(layout))
-    parts = model.parts() if isinstance(model, ClusteredModel) else [model]
+    parts = model.parts() if isinstance(model, JointModel) else [model]
     for backbone in (part.backbone for part in parts if isinstance(part, CTRModel)):
         wide = sum(t.weight.numel() for t in tables_of(backbone))
         total = sum(p.numel() for p in backbone.parameters())
@@ -308,11 +360,19 @@ class Pipeline:
             test = seal.open()
             predictions["test"] = predict(model, test, device)
             save_file(predictions, folder / "predictions.safetensors")
-            recovery = width_recovery(plan, layout_of(data, unit.task.protocol), data.truth)
+            found: dict[str, Any] = {"ledger": _ledger(plan, model, unit, data), "routing": None}
+            found["recovery"] = width_recovery(plan, layout_of(data, unit.task.protocol), data.truth)
+            found["predictions_sha256"] = _sha(predictions)
             if isinstance(model, ClusteredModel):
-                recovery |= group_recovery(assign(model.router, test), test.groups)
-            ledger = _ledger(plan, model, unit, data)
-            return {"ledger": ledger, "recovery": recovery, "predictions_sha256": _sha(predictions)}
+                splits = {"train": data.split("train"), "valid": data.split("valid"), "test": test}
+                clusters = {name: assign(model.router, split) for name, split in splits.items()}
+                logits, k = predictions["test"], model.router.clusters
+                found["routing"] = routing_report(clusters, k, test.labels, logits)
+                found["recovery"] |= group_recovery(clusters["test"], test.groups)
+            if test.groups is not None and (kept := kept_fields(model, test)) is not None:
+                names = [f.name for f in data.fields]
+                found["recovery"] |= role_recovery(kept, names, test.groups, data.truth)
+            return found
 
         self.train(plan, unit.task, data, seeds)
         return self.stages.get("test", self.train_key(plan, unit.task, data, seeds), compute)
@@ -333,17 +393,23 @@ def _ledger(plan: EmbeddingPlan, model: nn.Module, unit: Unit, data: Dataset) ->
         "optimizer_bytes": 2 * 4 * sum(p.numel() for p in model.parameters()),
         "values_per_lookup": values_per_lookup(plan, layout),
         "flops_per_row": flops_per_row(model, sample),
-        "latency_seconds": latencies(model, data.split("valid"), unit.task.protocol.device),
+        **_latencies(model, data.split("valid"), unit.task.protocol.device),
     }
+
+
+def _latencies(model: nn.Module, split: Split, device: str) -> dict[str, Any]:
+    """Return the latency of the whole model and, where there is one, of the router alone."""
+    found = {"latency_seconds": latencies(model, split, device)}
+    if isinstance(model, ClusteredModel):
+        found["router_latency_seconds"] = latencies(model.router, split, device)
+    return found
 
 
 def values_per_lookup(plan: EmbeddingPlan, layout: Layout) -> float:
     """Return the mean embedding values that one sample's lookup reads, rows weighted alike within a field."""
     columns = np.array([f.columns for f in layout.fields])
-    router = len(layout.fields) * layout.dim if isinstance(plan, Clustered) else 0
-    if plan.kind == "soft":
-        return float(columns.sum() * sum(plan.candidates))  # type: ignore[attr-defined]
-    return float(np.dot(columns, plan.widths(layout)) + router)
+    router = plan.router.values_per_lookup if isinstance(plan, Clustered) else 0
+    return float(np.dot(columns, plan.values_read(layout)) + router)
 
 
 @torch.no_grad()
@@ -447,6 +513,10 @@ def _run(unit: Unit, pipeline: Pipeline) -> dict[str, Any]:
     train, test = read_meta(train_folder), read_meta(test_folder)
     search, derive = read_meta(search_folder), read_meta(derive_folder)
     predictions = load_file(test_folder / "predictions.safetensors")
+    diagnostics = {
+        "search": json.loads((search_folder / "diagnostics.json").read_text()),
+        "derive": json.loads((derive_folder / "diagnostics.json").read_text()),
+    }
     if _sha(predictions) != test["predictions_sha256"]:
         raise StoreError(f"{test_folder}: predictions were changed after they were made; delete the folder.")
     scores = score(predictions, data)
@@ -472,10 +542,9 @@ def _run(unit: Unit, pipeline: Pipeline) -> dict[str, Any]:
             "retrain": train["history"],
             "best_epoch": train["best_epoch"],
         },
-        "diagnostics": {
-            "search": json.loads((search_folder / "diagnostics.json").read_text()),
-            "derive": json.loads((derive_folder / "diagnostics.json").read_text()),
-        },
+        "diagnostics": diagnostics,
+        "routing": test["routing"],
+        "health": [asdict(f) for f in unit.method.searcher().health(diagnostics, test["routing"])],
         "test_opened": {"after": train_folder.name, "times": 1},
     }
 

@@ -32,8 +32,9 @@ from nasbench_rec.embeddings import (
     RowWidthEmbedding,
 )
 from nasbench_rec.errors import PlanError, unknown
+from nasbench_rec.instance import GATES, GatedLookup, gate_cost
 from nasbench_rec.model import Embedding
-from nasbench_rec.routers import ROUTERS, GateRouter
+from nasbench_rec.routers import ROUTERS, Router
 
 Recipe = Literal["scratch", "same_init", "rewind", "inherit", "warm_rows", "none"]
 RECIPES: tuple[Recipe, ...] = ("scratch", "same_init", "rewind", "inherit", "warm_rows", "none")
@@ -86,6 +87,10 @@ class EmbeddingPlan(ABC):
     def widths(self, layout: Layout) -> np.ndarray:
         """Return the mean number of values kept per row of each field, float [F] (recovery scores use it)."""
         raise PlanError(f"a plan of kind {self.kind!r} has no widths per field.")
+
+    def values_read(self, layout: Layout) -> np.ndarray:
+        """Return the values that looking up one id of each field reads, mean over its rows, float [F]."""
+        return self.widths(layout)
 
     def digest(self) -> str:
         """Return the content hash: equal plans with equal recipes and weights have equal digests."""
@@ -399,6 +404,10 @@ class Soft(EmbeddingPlan):
         expected = (self.probabilities * np.array(self.candidates)).sum(1)[self.group_of_row]
         return np.bincount(layout.field_of_row, expected) / layout.cardinalities
 
+    def values_read(self, layout: Layout) -> np.ndarray:
+        """Return the sum of the candidates' widths: all of them are read."""
+        return np.full(len(layout.fields), float(sum(self.candidates)))
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Composite(EmbeddingPlan):
@@ -452,52 +461,155 @@ class Composite(EmbeddingPlan):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Clustered(EmbeddingPlan):
+class InstanceWise(EmbeddingPlan):
+    """The whole table and a gate that decides for each sample what of it is used; served as searched: no saving.
+
+    `gate` and `options` name one of `GATES`. `rates` [F, d] in 0..1 say how much of each column is used, averaged
+    over training rows: they describe the search and take no part in serving. The recipe is `none` with the whole
+    state of the model; gates of 0 and 1 get no gradient, so training such a plan further would not move them.
+    """
+
+    kind = "instance_wise"
+    gate: str
+    rates: np.ndarray
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def check(self, layout: Layout) -> None:
+        """A known gate with options that fit, and a rate in 0..1 for each field and column."""
+        if self.gate not in GATES:
+            raise PlanError(unknown("gate", self.gate, GATES))
+        if self.rates.shape != (len(layout.fields), layout.dim):
+            raise PlanError(
+                f"rates of shape {self.rates.shape} for {len(layout.fields)} fields of width {layout.dim}."
+            )
+        if not (self.rates.min() >= 0 and self.rates.max() <= 1):
+            raise PlanError("rates must lie in 0..1.")
+        self._gate_cost(layout)
+
+    def _gate_cost(self, layout: Layout) -> tuple[int, int]:
+        try:
+            return gate_cost(layout, self.gate, self.options)
+        except TypeError as error:
+            raise PlanError(f"the gate {self.gate!r} cannot be built: {error}.") from None
+
+    def build(self, layout: Layout) -> Embedding:
+        """Return a `GatedLookup`."""
+        return GatedLookup(layout, self.gate, self.options)
+
+    def cost(self, layout: Layout) -> list[CostItem]:
+        """The whole table, the gate, and its normalisations' statistics."""
+        params, state = self._gate_cost(layout)
+        return [
+            dense_item("values", layout.rows * layout.dim, "whole table, dense"),
+            dense_item("gate", params, "gate of each sample"),
+            CostItem("gate", 0, state, "normalisation statistics"),
+        ]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the rates."""
+        return {"rates": self.rates.astype(np.float32)}
+
+    def meta(self) -> dict[str, Any]:
+        """Return the gate and its options."""
+        return {"gate": self.gate, "options": dict(self.options)}
+
+    @classmethod
+    def restore(
+        cls, arrays: dict[str, np.ndarray], meta: dict[str, Any], layout: Layout | None
+    ) -> InstanceWise:
+        """Return the plan."""
+        return cls(rates=arrays["rates"], **meta)
+
+    def widths(self, layout: Layout) -> np.ndarray:
+        """Return the mean use of each field, in columns."""
+        return self.rates.sum(1).astype(float)
+
+    def values_read(self, layout: Layout) -> np.ndarray:
+        """Return d for every field: the gate looks at all of it."""
+        return np.full(len(layout.fields), float(layout.dim))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Joint(EmbeddingPlan):
+    """Several plans, each with tables and a backbone of its own. The weights are those of the `plans`."""
+
+    part: ClassVar[str]
+    """What one of the plans is called."""
+    plans: tuple[EmbeddingPlan, ...]
+
+    def check(self, layout: Layout) -> None:
+        """None of the plans joins several itself; all fit, and all or none are served as they are."""
+        for plan in self.plans:
+            if isinstance(plan, Joint):
+                raise PlanError(f"the plan of a {self.part} cannot be {plan.kind} itself.")
+            if (plan.recipe == "none") != (self.recipe == "none"):
+                raise PlanError(f"a plan of recipe {self.recipe!r} has a part of recipe {plan.recipe!r}.")
+            plan.check(layout)
+
+    def build(self, layout: Layout) -> Embedding:
+        """There is no single embedding: the parts are built one by one."""
+        raise PlanError(f"a plan of kind {self.kind!r} is built part by part: use its `plans`.")
+
+    def cost(self, layout: Layout) -> list[CostItem]:
+        """The sum over the plans."""
+        return [item for plan in self.plans for item in plan.cost(layout)]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the plans' arrays and weights, prefixed."""
+        return {f"{self.part}{c}.{k}": v for c, p in enumerate(self.plans) for k, v in p._tensors().items()}
+
+    def meta(self) -> dict[str, Any]:
+        """Return the plans' scalars."""
+        heads = [{"kind": p.kind, "recipe": p.recipe, "meta": p.meta()} for p in self.plans]
+        return {f"{self.part}s": heads}
+
+    @classmethod
+    def _parts(
+        cls, arrays: dict[str, np.ndarray], meta: dict[str, Any], layout: Layout | None
+    ) -> tuple[EmbeddingPlan, ...]:
+        plans = []
+        for c, head in enumerate(meta[f"{cls.part}s"]):
+            prefix = f"{cls.part}{c}."
+            own = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+            named = {k.removeprefix("plan."): v for k, v in own.items() if k.startswith("plan.")}
+            plan = PLANS[head["kind"]].restore(named, head["meta"], layout)
+            plans.append(replace(plan, recipe=head["recipe"], weights=_tensors_below(own, "weights.")))
+        return tuple(plans)
+
+    def widths(self, layout: Layout) -> np.ndarray:
+        """Return the mean over the plans."""
+        return np.mean([plan.widths(layout) for plan in self.plans], axis=0)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Clustered(Joint):
     """A router and one plan per cluster; each cluster has its own tables and its own backbone (iHAS).
 
     A cluster's model starts from the weights of its own plan; the recipe is one for all.
     """
 
     kind = "clustered"
-    router: GateRouter
-    plans: tuple[EmbeddingPlan, ...]
+    part = "cluster"
+    router: Router
 
     def check(self, layout: Layout) -> None:
-        """As many plans as the router has clusters, none of them clustered, each fitting."""
+        """As many plans as the router has clusters."""
         if len(self.plans) != self.router.clusters:
             raise PlanError(f"{len(self.plans)} plans for {self.router.clusters} clusters.")
-        for plan in self.plans:
-            if isinstance(plan, Clustered):
-                raise PlanError("a cluster's plan cannot be clustered itself.")
-            if (plan.recipe == "none") != (self.recipe == "none"):
-                raise PlanError(f"a plan of recipe {self.recipe!r} has a part of recipe {plan.recipe!r}.")
-            plan.check(layout)
-
-    def build(self, layout: Layout) -> Embedding:
-        """A clustered plan has no single embedding: its parts are built one by one."""
-        raise PlanError("a clustered plan is built part by part: use its `plans` and `router`.")
+        super().check(layout)
 
     def cost(self, layout: Layout) -> list[CostItem]:
         """The sum over clusters, and the router."""
-        return [item for plan in self.plans for item in plan.cost(layout)] + self.router.cost()
+        return super().cost(layout) + self.router.cost()
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the router's tensors and the clusters' arrays and weights, prefixed."""
-        found = {f"router.{k}": v.detach().cpu().numpy() for k, v in self.router.state_dict().items()}
-        for c, plan in enumerate(self.plans):
-            found |= {f"cluster{c}.{k}": v for k, v in plan._tensors().items()}
-        return found
+        router = {f"router.{k}": v.detach().cpu().numpy() for k, v in self.router.state_dict().items()}
+        return router | super().arrays()
 
     def meta(self) -> dict[str, Any]:
         """Return the router's and the clusters' scalars."""
-        return {
-            "router": {
-                "kind": self.router.kind,
-                "dim": self.router.lookup.table.weight.shape[1],
-                **self.router.meta(),
-            },
-            "clusters": [{"kind": p.kind, "recipe": p.recipe, "meta": p.meta()} for p in self.plans],
-        }
+        return {"router": {"kind": self.router.kind, **self.router.meta()}, **super().meta()}
 
     @classmethod
     def restore(cls, arrays: dict[str, np.ndarray], meta: dict[str, Any], layout: Layout | None) -> Clustered:
@@ -505,25 +617,55 @@ class Clustered(EmbeddingPlan):
         if layout is None:
             raise PlanError("a clustered plan is read with the layout that its router looks up in.")
         options = dict(meta["router"])
-        router = ROUTERS[options.pop("kind")](replace(layout, dim=options.pop("dim")), **options)
+        router = ROUTERS[options.pop("kind")](layout, **options)
         router.load_state_dict(_tensors_below(arrays, "router."))
-        plans = []
-        for c, part in enumerate(meta["clusters"]):
-            own = {
-                k.removeprefix(f"cluster{c}."): v for k, v in arrays.items() if k.startswith(f"cluster{c}.")
-            }
-            named = {k.removeprefix("plan."): v for k, v in own.items() if k.startswith("plan.")}
-            plan = PLANS[part["kind"]].restore(named, part["meta"], layout)
-            plans.append(replace(plan, recipe=part["recipe"], weights=_tensors_below(own, "weights.")))
-        return cls(router=router, plans=tuple(plans))
+        return cls(router=router, plans=cls._parts(arrays, meta, layout))
 
-    def widths(self, layout: Layout) -> np.ndarray:
-        """Return the mean over clusters."""
-        return np.mean([plan.widths(layout) for plan in self.plans], axis=0)
+    def values_read(self, layout: Layout) -> np.ndarray:
+        """Return the mean over clusters: a sample is served by one of them."""
+        return np.mean([plan.values_read(layout) for plan in self.plans], axis=0)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Ensemble(Joint):
+    """Every plan serves every sample, and the logits are averaged.
+
+    Member 0 is initialised and trained with the unit's seeds as they are, member m > 0 with seeds made from them:
+    members of equal plans differ.
+    """
+
+    kind = "ensemble"
+    part = "member"
+
+    def check(self, layout: Layout) -> None:
+        """At least one member."""
+        if not self.plans:
+            raise PlanError("an ensemble needs at least one member.")
+        super().check(layout)
+
+    @classmethod
+    def restore(cls, arrays: dict[str, np.ndarray], meta: dict[str, Any], layout: Layout | None) -> Ensemble:
+        """Return the plan."""
+        return cls(plans=cls._parts(arrays, meta, layout))
+
+    def values_read(self, layout: Layout) -> np.ndarray:
+        """Return the sum over members."""
+        return np.sum([plan.values_read(layout) for plan in self.plans], axis=0)
 
 
 PLANS: dict[str, type[EmbeddingPlan]] = {
-    cls.kind: cls for cls in (FieldDims, ColumnMask, RowDims, EntryMask, Soft, Composite, Clustered)
+    cls.kind: cls
+    for cls in (
+        FieldDims,
+        ColumnMask,
+        RowDims,
+        EntryMask,
+        Soft,
+        Composite,
+        InstanceWise,
+        Clustered,
+        Ensemble,
+    )
 }
 
 

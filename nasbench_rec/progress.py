@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,8 +29,7 @@ class Watcher:
         self.console, self.bar = console, bar
         self.todo = self.finished_count = 0
         self.begin = time.perf_counter()
-        self.computed: dict[str, int] = {}
-        self.reused: dict[str, int] = {}
+        self.uses: list[Record] = []
 
     def started(self, total: int, done: int) -> None:
         """Say how much is to do."""
@@ -41,9 +41,7 @@ class Watcher:
     def finished(self, record: Record) -> None:
         """Print a finished unit."""
         self.finished_count += 1
-        for use in record["stages"]:
-            counter = self.reused if use["reused"] else self.computed
-            counter[use["kind"]] = counter.get(use["kind"], 0) + 1
+        self.uses += record["stages"]
         line = f"[{self.finished_count}/{self.todo}] {unit_line(record)}"
         if self.bar:
             self.bar.advance(self.task)
@@ -56,13 +54,18 @@ class Watcher:
 
     def summary(self) -> None:
         """Say which stages were computed and which were found."""
-        if not self.finished_count:
-            return
-        parts = [
-            f"{kind} {self.computed.get(kind, 0)} computed, {self.reused.get(kind, 0)} reused"
-            for kind in ("search", "derive", "train", "test")
-        ]
-        self.console.print(Text("stages: " + "; ".join(parts)))
+        if self.finished_count:
+            self.console.print(Text(stages_line(self.uses)))
+
+
+def stages_line(uses: Iterable[Record]) -> str:
+    """Return how many stages of each kind were computed, and how many were found; `uses`: records' "stages"."""
+    counts = Counter((use["kind"], bool(use["reused"])) for use in uses)
+    parts = [
+        f"{kind} {counts[kind, False]} computed, {counts[kind, True]} reused"
+        for kind in ("search", "derive", "train", "test")
+    ]
+    return "stages: " + "; ".join(parts)
 
 
 def unit_line(record: Record) -> str:
@@ -98,7 +101,14 @@ def show_record(record: Record | None) -> None:
             Text(f"plan: {record['plan']['kind']}, {record['plan']['recipe']}; widths {widths}"),
             soft_wrap=True,
         )
+    for line in health_lines(record):
+        console.print(Text(line, style="yellow"), soft_wrap=True)
     console.print(Text(f"key: {record['key']}"))
+
+
+def health_lines(record: Record) -> list[str]:
+    """Return a line per sign of a search that failed in a way known: what, by which evidence, what to do."""
+    return [f"health: {f['signature']}: {f['evidence']} {f['advice']}" for f in record.get("health") or []]
 
 
 def _time(seconds: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,3 +50,28 @@ def group_recovery(clusters: np.ndarray, groups: np.ndarray | None) -> dict[str,
     from sklearn.metrics import adjusted_rand_score
 
     return {"adjusted_rand": float(adjusted_rand_score(groups, clusters))}
+
+
+def role_recovery(
+    kept: np.ndarray, fields: Sequence[str], groups: np.ndarray, truth: Mapping[str, Any]
+) -> dict[str, float]:
+    """Return how often instance-wise gates keep fields of the row's own block, of other groups', and useless ones.
+
+    `kept`: share of each field's columns that are kept, per row, [N, F]; `groups` [N]; {} where nothing is known.
+    """
+    if "blocks" not in truth or len(truth["blocks"]) < 2:
+        return {}
+    names = list(fields)
+    columns = {g: [names.index(f) for f in block] for g, block in truth["blocks"].items()}
+    own, other = np.zeros(len(kept)), np.zeros(len(kept))
+    for g, mine in columns.items():
+        rows = groups == int(g)
+        rest = [f for h, block in columns.items() if h != g for f in block]
+        own[rows], other[rows] = kept[rows][:, mine].mean(1), kept[rows][:, rest].mean(1)
+    useless = np.isin(names, truth["useless_fields"])
+    return {
+        "own_keep": float(own.mean()),
+        "other_keep": float(other.mean()),
+        "own_minus_other": float((own - other).mean()),
+        "useless_keep": float(kept[:, useless].mean()),
+    }

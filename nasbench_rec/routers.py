@@ -1,10 +1,17 @@
-"""Routers of clustered plans: which cluster's model serves a sample. What routes belongs to the served model."""
+"""Routers of clustered plans: which cluster's model serves a sample. What routes belongs to the served model.
+
+`GateRouter` is that of iHAS; `HashRouter` (random clusters) and `FieldRouter` (one field's value decides) are its
+controls.
+"""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -43,11 +50,33 @@ def cluster_features(e: Tensor, logits: Tensor, cut: float, which: ClusterInput)
     return mask if which == "mask" else e * mask
 
 
-class GateRouter(nn.Module):
-    """Search embedding -> gates -> deterministic mask -> nearest centroid (iHAS, stage 3)."""
+class Router(nn.Module):
+    """Maps ids [B, C] to clusters, int64 [B] in 0..k-1. Built from a layout and what `meta` says."""
+
+    kind: ClassVar[str]
+    clusters: int
+    values_per_lookup: int = 0
+    """Embedding values that routing one sample reads."""
+
+    @abstractmethod
+    def meta(self) -> dict[str, Any]:
+        """Return what rebuilds the router beside its tensors (JSON-able)."""
+
+    @abstractmethod
+    def cost(self) -> list[CostItem]:
+        """Return the router's ledger items."""
+
+
+class GateRouter(Router):
+    """Search embedding -> gates -> deterministic mask -> nearest centroid (iHAS, stage 3).
+
+    The nearest centroid c of x, in a metric A: argmin (x - c)' A (x - c) = argmax x' A c - c' A c / 2. `directions`
+    [k, D] are A c and `offsets` [k] the other term; for K-Means' own Euclidean distance A is the identity.
+    """
 
     kind = "gate"
-    centroids: Tensor
+    directions: Tensor
+    offsets: Tensor
 
     def __init__(
         self,
@@ -56,17 +85,26 @@ class GateRouter(nn.Module):
         hidden: Sequence[int] = (),
         cut: float = 0.5,
         which: ClusterInput = "mask",
+        dim: int | None = None,
     ) -> None:
         super().__init__()
+        layout = layout if dim is None else replace(layout, dim=dim)
         width = len(layout.fields) * layout.dim
         self.cut, self.which, self.hidden, self.clusters = cut, which, tuple(hidden), clusters
+        self.dim, self.values_per_lookup = layout.dim, width
         self.lookup = StackedLookup(layout, layout.dim)
         self.gate = GateNetwork(width, hidden)
-        self.register_buffer("centroids", torch.zeros(clusters, width))
+        self.register_buffer("directions", torch.zeros(clusters, width))
+        self.register_buffer("offsets", torch.zeros(clusters))
 
     def meta(self) -> dict[str, Any]:
-        """Return what rebuilds the router beside its tensors (JSON-able)."""
-        return {"hidden": list(self.hidden), "cut": self.cut, "which": self.which, "clusters": self.clusters}
+        """Return the gate network's layers, the cut, what K-Means saw, and sizes."""
+        found = {"hidden": list(self.hidden), "cut": self.cut, "which": self.which}
+        return {**found, "clusters": self.clusters, "dim": self.dim}
+
+    def masks(self, ids: Tensor) -> Tensor:
+        """Return the deterministic masks 1[pi > c], bool [B, D]."""
+        return self.gate(self.lookup(ids).flatten(1)).sigmoid() > self.cut
 
     def features(self, ids: Tensor) -> Tensor:
         """Return what is compared with the centroids, [B, D]."""
@@ -75,16 +113,80 @@ class GateRouter(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Return the cluster of each sample, int64 [B]: the nearest centroid, the first of equals."""
-        return torch.cdist(self.features(ids), self.centroids).argmin(1)
+        return torch.addmm(self.offsets, self.features(ids), self.directions.T).argmax(1)
 
     def cost(self) -> list[CostItem]:
-        """Return the router's ledger items."""
+        """Return the search embedding, the gate network and the centroids."""
         gate = sum(p.numel() for p in self.gate.parameters())
         return [
             dense_item("router", self.lookup.table.weight.numel(), "search embedding"),
             dense_item("gate", gate, "gate network"),
-            dense_item("centroids", self.centroids.numel()),
+            dense_item("centroids", self.directions.numel() + self.offsets.numel()),
         ]
 
 
-ROUTERS: dict[str, type[GateRouter]] = {"gate": GateRouter}
+class HashRouter(Router):
+    """Random clusters: a hash of all ids of the sample picks one, with given shares. Equal samples go together."""
+
+    kind = "hash"
+    factors: Tensor
+    bounds: Tensor
+
+    def __init__(self, layout: Layout, clusters: int) -> None:
+        super().__init__()
+        self.clusters = clusters
+        columns = sum(f.columns for f in layout.fields)
+        self.register_buffer("factors", torch.ones(columns, dtype=torch.int64))
+        self.register_buffer("bounds", torch.zeros(clusters - 1))
+
+    @classmethod
+    def of(cls, layout: Layout, shares: Sequence[float], rng: np.random.Generator) -> HashRouter:
+        """Return the router whose clusters get the given shares of the samples."""
+        router = cls(layout, len(shares))
+        router.factors.copy_(torch.from_numpy(rng.integers(1, 2**62, len(router.factors)) * 2 + 1))
+        router.bounds.copy_(torch.from_numpy(np.cumsum(shares)[:-1]))
+        return router
+
+    def meta(self) -> dict[str, Any]:
+        """Return the number of clusters."""
+        return {"clusters": self.clusters}
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Return the cluster of each sample: a multiplicative hash (wraps at 64 bits), cut at the shares."""
+        mixed = ((ids.long() + 1) * self.factors).sum(1)
+        mixed = (mixed ^ (mixed >> 29)) * 0x4CF5AD432745937F
+        uniform = ((mixed >> 39) & 0xFFFFFF).float() / 0x1000000
+        return torch.bucketize(uniform, self.bounds, right=True)
+
+    def cost(self) -> list[CostItem]:
+        """Return the hash's factors and the shares."""
+        return [CostItem("router", 0, self.factors.nbytes + self.bounds.nbytes, "hash")]
+
+
+class FieldRouter(Router):
+    """One field's value decides the cluster: a table of clusters, one per value."""
+
+    kind = "field"
+    cluster_of_value: Tensor
+
+    def __init__(self, layout: Layout, clusters: int, field: int) -> None:
+        super().__init__()
+        self.clusters, self.field = clusters, field
+        self.column = sum(f.columns for f in layout.fields[:field])
+        values = layout.fields[field].cardinality
+        self.register_buffer("cluster_of_value", torch.zeros(values, dtype=torch.uint8))
+
+    def meta(self) -> dict[str, Any]:
+        """Return the field's position and the number of clusters."""
+        return {"clusters": self.clusters, "field": self.field}
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Return the cluster of each sample's value."""
+        return self.cluster_of_value.index_select(0, ids[:, self.column].long()).long()
+
+    def cost(self) -> list[CostItem]:
+        """Return the table, one byte per value."""
+        return [CostItem("router", 0, self.cluster_of_value.nbytes, "cluster of each value")]
+
+
+ROUTERS: dict[str, type[Any]] = {cls.kind: cls for cls in (GateRouter, HashRouter, FieldRouter)}

@@ -119,6 +119,15 @@ class SearchState:
         return cls(load_file(folder / "state.safetensors"), json.loads((folder / "state.json").read_text()))
 
 
+@dataclass(frozen=True)
+class Finding:
+    """A failure that a run shows by its own numbers: a code, the measurement in words, what to try."""
+
+    signature: str
+    evidence: str
+    advice: str
+
+
 class SearchTask:
     """What a method may use, and nothing else. The test split cannot be reached from here.
 
@@ -277,6 +286,17 @@ class Searcher(ABC):
     @abstractmethod
     def derive(self, task: SearchTask, state: SearchState, size: PlanBudget) -> EmbeddingPlan:
         """Turn the state into a plan of the wanted size."""
+
+    def health(
+        self, diagnostics: Mapping[str, Mapping[str, Any]], routing: Mapping[str, Any] | None
+    ) -> tuple[Finding, ...]:
+        """Return what went wrong by the unit's own numbers; nothing here.
+
+        `diagnostics`: what `search` and `derive` kept by `task.diagnose`, under these names, as the record has it.
+        `routing`: the record's shares and scores per cluster, None for a plan without clusters. A finding states
+        what was measured; no cause that was not.
+        """
+        return ()
 
 
 def search_settings(config: Any) -> dict[str, Any]:

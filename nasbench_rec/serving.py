@@ -9,13 +9,13 @@ from torch import nn
 from nasbench_rec import export
 from nasbench_rec.embeddings import Layout
 from nasbench_rec.model import CTRModel
-from nasbench_rec.pipeline import ClusteredModel
-from nasbench_rec.plans import Clustered, EmbeddingPlan
+from nasbench_rec.pipeline import JointModel
+from nasbench_rec.plans import EmbeddingPlan, Joint
 
 
 def parts_of(plan: EmbeddingPlan, model: nn.Module) -> list[tuple[EmbeddingPlan, CTRModel]]:
-    """Return the plan with its model, or each cluster's plan with its cluster's model."""
-    if isinstance(plan, Clustered) and isinstance(model, ClusteredModel):
+    """Return the plan with its model, or each cluster's or member's plan with its model."""
+    if isinstance(plan, Joint) and isinstance(model, JointModel):
         return list(zip(plan.plans, model.parts(), strict=True))
     assert isinstance(model, CTRModel)
     return [(plan, model)]

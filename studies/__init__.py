@@ -1,1 +1,1 @@
-"""Named sets of units: leaderboards (later: hyper-parameter studies, ablations, claims)."""
+"""Named sets of units: leaderboards, ablations (later: hyper-parameter studies, claims)."""

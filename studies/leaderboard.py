@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
 from nasbench_rec.config import build, plain, read_toml
+from nasbench_rec.data import DatasetSource
 from nasbench_rec.errors import ConfigError, unknown
 from nasbench_rec.pipeline import check_backbone
 from nasbench_rec.protocol import Protocol
@@ -70,7 +72,7 @@ class Leaderboard:
             for name in dict.fromkeys(self.datasets)
             for backbone in dict.fromkeys(self.backbones)
         ]
-        self._check_settings(methods)
+        check_settings(self.settings, methods, self.methods, self.datasets)
         found = [
             Unit(task, method, Seeds.of(seed, self.split_seed), ratio, self.trainings)
             for method in methods
@@ -82,12 +84,7 @@ class Leaderboard:
 
     def _methods(self) -> list[Method]:
         named = list(dict.fromkeys([REFERENCE, *self.methods]))
-        return [resolve_method(name, self._overrides(name)) for name in named]
-
-    def _overrides(self, method: str) -> dict[str, Any]:
-        """Settings of a method's name hold for all its presets; those of `name/preset` come on top."""
-        base = resolve_method(method).info.name
-        return {**self.settings.get(base, {}), **(self.settings.get(method, {}) if method != base else {})}
+        return [resolve_method(name, overrides(self.settings, name)) for name in named]
 
     def _ratios(self, method: Method) -> list[float | None]:
         if method.info.budget == "none":
@@ -97,13 +94,21 @@ class Leaderboard:
         ]
         return [None, *ratios] if method.spec == REFERENCE else ratios
 
-    def _check_settings(self, methods: list[Method]) -> None:
-        named = {*(m.info.name for m in methods), *self.methods, *self.datasets, "protocol"}
-        for name in self.settings:
-            if name not in named:
-                raise ConfigError(
-                    "settings: " + unknown("method or data set of this leaderboard", name, named)
-                )
+
+def overrides(settings: Mapping[str, Mapping[str, Any]], method: str) -> dict[str, Any]:
+    """Return a method's settings: those of its name hold for all its presets, those of `name/preset` come on top."""
+    base = resolve_method(method).info.name
+    return {**settings.get(base, {}), **(settings.get(method, {}) if method != base else {})}
+
+
+def check_settings(
+    settings: Iterable[str], methods: Iterable[Method], texts: Iterable[str], datasets: Iterable[str]
+) -> None:
+    """Refuse settings for what does not take part; `texts` are the methods as they were written."""
+    named = {*(m.info.name for m in methods), *texts, *datasets, "protocol"}
+    for name in settings:
+        if name not in named:
+            raise ConfigError("settings: " + unknown("method or data set that takes part", name, named))
 
 
 def task_of(
@@ -116,14 +121,22 @@ def task_of(
     """Return the task of a data set, with its recommended protocol and overrides; checks its source files."""
     source = resolve_dataset(dataset, data_settings)
     ref = DataRef(dataset, source.source_fingerprint(data_dir), plain(source.config))
-    values = {**source.info.protocol, **(protocol_settings or {})}
-    return Task(ref, backbone, build(Protocol, plain(values), "protocol"))
+    return Task(ref, backbone, protocol_of(source, protocol_settings))
+
+
+def protocol_of(source: DatasetSource, settings: Mapping[str, Any] | None = None) -> Protocol:
+    """Return the data set's recommended protocol with overrides."""
+    return build(Protocol, plain({**source.info.protocol, **(settings or {})}), "protocol")
+
+
+def toml_names(folder: Traversable) -> list[str]:
+    """Return the names of the TOML files in a folder of the package."""
+    return sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
 
 
 def shipped_names() -> list[str]:
     """Return the names of the leaderboards that come with the package."""
-    folder = files("nasbench_rec.studies")
-    return sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
+    return toml_names(files("nasbench_rec.studies"))
 
 
 def shipped(name: str = "leaderboard") -> Leaderboard:

@@ -33,7 +33,17 @@ def refused(*args: object) -> str:
 
 def test_help_names_every_verb():
     text = cli("--help").stdout
-    for verb in ("methods", "datasets", "backbones", "data", "run", "leaderboard", "report", "verify"):
+    for verb in (
+        "methods",
+        "datasets",
+        "backbones",
+        "data",
+        "run",
+        "leaderboard",
+        "ablate",
+        "report",
+        "verify",
+    ):
         assert verb in text
 
 
@@ -72,6 +82,72 @@ def test_run_verify_report(tmp_path):
     assert found.returncode == 1 and "test_auc" in found.stdout and "NOT reproduced" in found.stdout
     assert cli("report", "--store", store, "--out", tmp_path / "site").returncode == 0
     assert {p.suffix for p in (tmp_path / "site").iterdir()} >= {".csv", ".md", ".tex", ".html", ".svg"}
+
+
+ABLATION = """
+title = "Random widths"
+question = "Does the share matter?"
+base = "random"
+seeds = [4, 2]
+reference = "uniform"
+figures = ["factor"]
+[settings.planted]
+tier = "T1"
+[factors]
+ratio = [0.25]
+[[variants]]
+name = "uniform"
+method = "fixed"
+[[bars]]
+name = "above chance"
+variant = "default"
+value = "scores.test_auc"
+at_least = 0.0
+"""
+
+
+def test_ablate_runs_reports_and_goes_on(tmp_path):
+    store, path = tmp_path / "store", tmp_path / "widths.toml"
+    path.write_text(ABLATION)
+    found = cli("ablate", path, "--seeds", 1, "--store", store, *TINY)
+    assert found.returncode == 0, found.stderr
+    assert "Does the share matter?" in found.stdout and "above chance" in found.stdout
+    assert "search 2 computed, 1 reused" in found.stdout, "the factor's search is the base's"
+    records = list(Store(store))
+    assert {r["unit"]["seeds"]["init"] for r in records} == {4} and len(records) == 3
+    assert {r["unit"]["data"]["config"]["tier"] for r in records} == {"T1"}
+    out = store / "ablations" / "widths"
+    assert {"widths.csv", "widths.md", "factor.svg"} <= {p.name for p in out.iterdir()}
+    again = cli("ablate", path, "--seeds", 1, "--store", store, "--out", tmp_path / "site", *TINY)
+    assert "3 units, 3 done before, 0 to run" in again.stderr
+    assert (tmp_path / "site" / "widths.csv").read_bytes() == (out / "widths.csv").read_bytes()
+
+
+def test_ablate_says_that_a_unit_failed(tmp_path):
+    path = tmp_path / "widths.toml"
+    path.write_text(
+        ABLATION + '[[variants]]\nname = "too narrow"\nmethod = "fixed"\nsettings = { factor = 0.01 }\n'
+    )
+    found = cli("ablate", path, "--seeds", 1, "--store", tmp_path / "store", *TINY)
+    assert found.returncode == 1 and "Traceback" not in found.stderr
+    assert "too narrow" in found.stdout and "factor = 0.01" in found.stdout
+
+
+def test_ablate_lists_and_refuses(tmp_path):
+    listed = " ".join(cli("ablate").stdout.split())
+    for name in ("ihas-ablation", "ihas-controls", "ihas-first-experiments", "ihas-next-checks"):
+        assert name in listed
+    store, path = ("--store", tmp_path / "s"), tmp_path / "widths.toml"
+    assert "did you mean 'ihas-controls'" in refused("ablate", "ihas-contrls", *store)
+    path.write_text(ABLATION)
+    assert "seeds = 0" in refused("ablate", path, "--seeds", 0, *store)
+    assert "did you mean 'random'" in refused("ablate", path, "--set", "randm.ratio=1", *store)
+    path.write_text(ABLATION.replace('["factor"]', '["factr"]'))
+    assert "did you mean 'factor'" in refused("ablate", path, *store)
+    path.write_text(ABLATION + '[[variants]]\nname = "parity"\ndata = { tier = "T4" }\n')
+    message = refused("ablate", path, "--datasets", "frappe", "--data-dir", tmp_path, *store)
+    assert "'parity'" in message and "'frappe'" in message and "'tier'" in message
+    assert not (tmp_path / "s").exists(), "nothing half-written"
 
 
 def test_data_prepare_and_show(tmp_path):

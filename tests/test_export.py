@@ -15,10 +15,19 @@ from nasbench_rec.data import Dataset
 from nasbench_rec.embeddings import Layout, MaskedEmbedding, RowWidthEmbedding
 from nasbench_rec.export import SparseTable
 from nasbench_rec.pipeline import build_planned
-from nasbench_rec.plans import ColumnMask, EmbeddingPlan, EntryMask, FieldDims, RowDims
+from nasbench_rec.plans import (
+    ColumnMask,
+    EmbeddingPlan,
+    Ensemble,
+    EntryMask,
+    FieldDims,
+    InstanceWise,
+    RowDims,
+    uniform,
+)
 from nasbench_rec.serving import export_model
 from nasbench_rec.tables import Table
-from nasbench_rec.testing import stored_bytes, tiny_protocol
+from nasbench_rec.testing import stored_bytes, tiny_dataset, tiny_protocol
 from nasbench_rec.training import ids_of
 from nasbench_rec.unit import DataRef, Task
 
@@ -171,10 +180,13 @@ def graph_plans(layout: Layout) -> dict[str, EmbeddingPlan]:
         "rows": RowDims(row_widths=rng.integers(0, 5, layout.rows)),
         "bitmap": EntryMask(mask=entries < 0.4),
         "sparse": EntryMask(mask=entries < 0.01),
+        "column gate": InstanceWise(gate="column", rates=columns),
+        "field gate": InstanceWise(gate="field", rates=columns, options={"hard": True, "norm": True}),
+        "ensemble": Ensemble(plans=(uniform(layout), ColumnMask(mask=columns < 0.6))),
     }
 
 
-@pytest.mark.parametrize("name", ["field dims", "columns", "rows", "bitmap", "sparse"])
+@pytest.mark.parametrize("name", graph_plans(Layout(tiny_dataset(40).fields, 4)))
 def test_torch_export_accepts_the_exported_model(tiny: Dataset, layout: Layout, name: str) -> None:
     plan = graph_plans(layout)[name]
     task = Task(DataRef("tiny", "generated"), "deepfm", tiny_protocol())

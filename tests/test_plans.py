@@ -16,22 +16,24 @@ from nasbench_rec.cost import Ledger
 from nasbench_rec.data import Dataset
 from nasbench_rec.embeddings import FieldEmbedding, Layout, MixtureEmbedding, RowWidthEmbedding
 from nasbench_rec.errors import PlanError
-from nasbench_rec.pipeline import ClusteredModel, build_planned
+from nasbench_rec.pipeline import ClusteredModel, EnsembleModel, build_planned, retrain, values_per_lookup
 from nasbench_rec.plans import (
     PLANS,
     Clustered,
     ColumnMask,
     Composite,
     EmbeddingPlan,
+    Ensemble,
     EntryMask,
     FieldDims,
+    InstanceWise,
     RowDims,
     Soft,
     load_plan,
     uniform,
 )
-from nasbench_rec.routers import GateRouter
-from nasbench_rec.seeds import seeded
+from nasbench_rec.routers import GateNetwork, GateRouter
+from nasbench_rec.seeds import Seeds, seeded
 from nasbench_rec.serving import parts_of
 from nasbench_rec.testing import stored_bytes, tiny_dataset, tiny_protocol
 from nasbench_rec.training import ids_of, predict
@@ -77,8 +79,17 @@ def composite(layout: Layout, rng: np.random.Generator) -> Composite:
 def clustered(layout: Layout, rng: np.random.Generator) -> Clustered:
     with seeded(int(rng.integers(99))):
         router = GateRouter(replace(layout, dim=3, std=1.0), 2, hidden=(5,), which="embedding")
-        router.centroids.normal_()
+        router.directions.normal_()
     return Clustered(router=router, plans=(column_mask(layout, rng), field_dims(layout, rng)))
+
+
+def instance_wise(layout: Layout, rng: np.random.Generator) -> InstanceWise:
+    rates = rng.random((len(layout.fields), layout.dim), dtype=np.float32)
+    return InstanceWise(gate="column", rates=rates, options={"hidden": [5], "cut": 0.45})
+
+
+def ensemble(layout: Layout, rng: np.random.Generator) -> Ensemble:
+    return Ensemble(plans=(column_mask(layout, rng), field_dims(layout, rng)))
 
 
 MAKERS: dict[str, Make] = {
@@ -88,7 +99,9 @@ MAKERS: dict[str, Make] = {
     "entry_mask": entry_mask,
     "soft": soft,
     "composite": composite,
+    "instance_wise": instance_wise,
     "clustered": clustered,
+    "ensemble": ensemble,
 }
 
 
@@ -192,6 +205,7 @@ def bad_plans(layout: Layout) -> dict[str, tuple[EmbeddingPlan, str]]:
     share = np.full((fields, 2), 0.5)
     pair = (2, 4)
     nested = Clustered(router=router, plans=(good, good))
+    rates = np.full((fields, dim), 0.5)
     return {
         "too few widths": (FieldDims(dims=(1,)), "1 widths for 5 fields"),
         "negative width": (FieldDims(dims=(-1, 1, 1, 1, 1)), "none may be negative"),
@@ -217,6 +231,20 @@ def bad_plans(layout: Layout) -> dict[str, tuple[EmbeddingPlan, str]]:
         "composite kind": (Composite(kinds=("hsh",) * 5, options=({},) * 5), "did you mean 'hash'"),
         "clusters": (Clustered(router=router, plans=(good,)), "1 plans for 2 clusters"),
         "nested": (Clustered(router=router, plans=(nested, good)), "cannot be clustered"),
+        "ensemble inside": (
+            Clustered(router=router, plans=(Ensemble(plans=(good,)), good)),
+            "cannot be ensemble",
+        ),
+        "nobody": (Ensemble(plans=()), "at least one member"),
+        "clusters inside": (Ensemble(plans=(good, nested)), "plan of a member cannot be clustered"),
+        "member": (Ensemble(plans=(good, FieldDims(dims=(1,)))), "1 widths"),
+        "gate": (InstanceWise(gate="colum", rates=rates), "did you mean 'column'"),
+        "gate's options": (
+            InstanceWise(gate="field", rates=rates, options={"cut": 0.5}),
+            "unexpected keyword argument 'cut'",
+        ),
+        "rates' shape": (InstanceWise(gate="field", rates=rates[1:]), r"rates of shape \(4, 4\)"),
+        "rates": (InstanceWise(gate="field", rates=rates * 3), r"0\.\.1"),
         "part": (Clustered(router=router, plans=(good, FieldDims(dims=(1,)))), "1 widths"),
         "served untrained": (Clustered(router=router, plans=(good, good), recipe="none"), "recipe"),
     }
@@ -253,8 +281,9 @@ def test_a_clustered_plan_is_read_with_a_layout(tmp_path: Path, layout: Layout) 
     plan_of("clustered", layout).save(tmp_path)
     with pytest.raises(PlanError, match="layout"):
         load_plan(tmp_path)
-    with pytest.raises(PlanError, match="part by part"):
-        plan_of("clustered", layout).build(layout)
+    for kind in ("clustered", "ensemble"):
+        with pytest.raises(PlanError, match="part by part"):
+            plan_of(kind, layout).build(layout)
 
 
 def test_widths_by_hand(layout: Layout) -> None:
@@ -426,3 +455,90 @@ def test_warm_rows_leave_the_rest_new(tiny: Dataset, layout: Layout) -> None:
     fresh = build_planned(uniform(layout), task_of(), tiny, 0)
     for key, value in fresh.state_dict().items():
         assert torch.equal(model.state_dict()[key], warm.get(key, value))
+
+
+# Gates of each sample.
+
+
+FIELD_GATES = (
+    {},
+    {"hard": True, "keep": 0.4},
+    {"norm": True, "relu": True, "dropout": 0.3},
+    {"hard": True, "norm": True},
+)
+
+
+@pytest.mark.parametrize("options", FIELD_GATES)
+def test_field_gates_are_priced_and_exported_to_the_byte(data: Dataset, options: dict) -> None:
+    """The tables, the gate, and what its normalisations know: statistics and counters."""
+    layout = Layout(data.fields, 4, std=1.0)
+    plan = InstanceWise(gate="field", rates=np.ones((len(layout.fields), 4)), options=options)
+    plan.check(layout)
+    embedding = plan.build(layout)
+    ids = ids_of(data.split("train"))
+    embedding.train()(ids)  # statistics other than the initial ones
+    embedding.eval()
+    exported = plan.export(embedding, layout)
+    assert torch.equal(exported(ids), embedding(ids)) and exported(ids).shape[1:] == (len(layout.fields), 4)
+    assert stored_bytes(exported) == Ledger(tuple(plan.cost(layout))).bytes()
+    fields = len(layout.fields)
+    statistics = 2 * 4 * fields + 8 + (2 * 4 * 4 + 8 if options.get("norm") else 0)
+    assert [i.bytes for i in plan.cost(layout) if i.note == "normalisation statistics"] == [statistics]
+
+
+@pytest.mark.parametrize("hidden", [[], [6]])
+def test_a_column_gate_serves_what_its_network_opens(multivalued: Dataset, hidden: list[int]) -> None:
+    """Kept values unscaled, the rest 0, by the sample; the state has the names that a search's has."""
+    layout = Layout(multivalued.fields, 4, std=1.0)
+    options = {"hidden": hidden, "cut": 0.45}
+    torch.manual_seed(0)
+    embedding: Any = InstanceWise(gate="column", rates=np.ones((6, 4)), options=options).build(layout)
+    network = GateNetwork(24, hidden)
+    state = {"lookup.table.weight": torch.randn(layout.rows, 4)}
+    state |= {f"gate.{name}": value for name, value in network.state_dict().items()}
+    embedding.load_state_dict(state)
+    ids = ids_of(multivalued.split("valid"))[:50]
+    e = embedding.lookup(ids)
+    keep = (network(e.flatten(1)).sigmoid() > 0.45).view_as(e)
+    assert torch.equal(embedding(ids), torch.where(keep, e, torch.zeros_like(e)))
+    assert torch.equal(embedding.masks(ids), keep.flatten(1))
+    assert 0.1 < keep.float().mean() < 0.9 and not torch.equal(keep[0], keep[1])
+
+
+def test_instance_wise_widths_are_the_use_and_lookups_read_all(layout: Layout) -> None:
+    rates = np.zeros((5, 4))
+    rates[1] = (1, 0.5, 0.25, 0)
+    plan = InstanceWise(gate="column", rates=rates)
+    assert plan.widths(layout).tolist() == [0, 1.75, 0, 0, 0]
+    assert plan.values_read(layout).tolist() == [4] * 5
+    assert values_per_lookup(plan, layout) == 20
+    assert Ledger(tuple(plan.cost(layout))).params(["values"]) == layout.rows * 4
+
+
+def test_a_search_state_is_served_bit_for_bit(tiny: Dataset, layout: Layout, tmp_path: Path) -> None:
+    plan = InstanceWise(gate="field", rates=np.ones((5, 4)), options={"hard": True})
+    state = build_planned(plan, task_of(), tiny, 4).state_dict()
+    served = replace(plan, recipe="none", weights=state)
+    served.save(tmp_path)
+    model, results = retrain(load_plan(tmp_path, layout), task_of(), tiny, Seeds(init=9, order=9))
+    assert not results and np.array_equal(predict(model, tiny.split("valid")), logits(plan, tiny, 4))
+
+
+# Ensembles.
+
+
+def test_every_member_reads_its_own_tables(layout: Layout) -> None:
+    pair = Ensemble(plans=(uniform(layout), uniform(layout, 2)))
+    assert values_per_lookup(pair, layout) == 5 * 4 + 5 * 2 and pair.widths(layout).tolist() == [3.0] * 5
+
+
+def test_members_are_trained_and_carry_their_own_weights(tiny: Dataset, layout: Layout) -> None:
+    plan = uniform(layout)
+    state = build_planned(plan, task_of(), tiny, 7).state_dict()
+    mixed = Ensemble(plans=(plan, replace(plan, recipe="same_init", weights=state)))
+    model = build_planned(mixed, task_of(), tiny, 0)
+    assert isinstance(model, EnsembleModel)
+    for name, value in state.items():
+        assert torch.equal(model.parts()[1].state_dict()[name], value)
+    with pytest.raises(PlanError, match="recipe"):
+        Ensemble(plans=(plan, replace(plan, recipe="none", weights=state))).check(layout)

@@ -1,0 +1,231 @@
+"""What a printed ablation shows: the columns of its two tables, and what they mean."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from nasbench_rec.reports._ablation_rows import AblationRow, BarRow
+from nasbench_rec.reports._ablation_units import BASE
+from nasbench_rec.reports._text import byte_size, decimals, one_line, score, three_digits
+
+Row = TypeVar("Row", AblationRow, BarRow)
+
+
+@dataclass(frozen=True)
+class Column(Generic[Row]):
+    """A printed column of rows of one kind."""
+
+    head: str
+    explanation: str
+    importance: int
+    """Narrow terminals take the columns of lowest number; 0 is always shown."""
+    text: Callable[[Row], str]
+    numeric: bool = True
+
+
+def name_of(row: AblationRow) -> str:
+    """Return the variant's name, with a mark where it was chosen among others."""
+    return f"{one_line(row.variant, 60)}{' (best by validation)' if row.chosen else ''}"
+
+
+def trouble(row: AblationRow) -> str:
+    """Say what failed, was not run or could not be chosen among; empty where nothing did."""
+    planned, parts = row.n + row.failed + row.missing, []
+    if row.failed:
+        parts.append(f"failed ({row.failed}/{planned}): {one_line(row.reason)}")
+    if row.missing:
+        parts.append(f"not run ({row.missing}/{planned})")
+    return "; ".join(parts) or one_line(row.reason)
+
+
+def _seeds(row: AblationRow) -> str:
+    lost = [f"{row.failed} failed"] if row.failed else []
+    lost += [f"{row.missing} not run"] if row.missing else []
+    return f"{row.n} ({', '.join(lost)})" if lost else str(row.n)
+
+
+def _mean(value: float, spread: float) -> str:
+    if math.isnan(value):
+        return ""
+    shown = f" ±{score(spread, decimals(spread))}" if not math.isnan(spread) else ""
+    return f"{score(value, decimals(spread))}{shown}"
+
+
+def _difference(row: AblationRow, name: str) -> str:
+    """Return `+.0012 [+.0003, +.0021] t, 3` of the fields that start with `name`."""
+    value, low, high = (getattr(row, f"{name}{end}") for end in ("", "_low", "_high"))
+    kind, pairs = getattr(row, f"{name}_interval"), getattr(row, f"{name}_pairs")
+    if not pairs:
+        return ""
+    places = decimals((high - low) / 4) if kind in ("t", "BCa") else 4
+    if kind in ("t", "BCa"):
+        said = f"[{score(low, places, signed=True)}, {score(high, places, signed=True)}] {kind}, {pairs}"
+    else:
+        said = f"equal, {pairs}" if kind == "constant" else "1 pair"
+    return f"{score(value, places, signed=True)} {said}"
+
+
+def _rand(row: AblationRow) -> str:
+    if math.isnan(row.adjusted_rand):
+        return ""
+    return f"{score(row.adjusted_rand, 2)} (least {score(row.adjusted_rand_min, 2)})"
+
+
+def _milliseconds(value: float) -> str:
+    return f"{three_digits(1000 * value)} ms" if not math.isnan(value) else ""
+
+
+def _share(value: float) -> str:
+    return score(value, 3)
+
+
+def columns(reference: str) -> list[Column[AblationRow]]:
+    """Return the columns of the table of variants; with `reference` empty or the base, one difference only."""
+    other: Column[AblationRow] = Column(
+        f"AUC − {one_line(reference, 30)}",
+        f"the same difference to {one_line(reference, 60)}",
+        2,
+        lambda row: _difference(row, "vs_reference"),
+    )
+    return [*_quality(), *([other] if reference not in ("", BASE) else []), *_structure(), *_costs()]
+
+
+def _quality() -> list[Column[AblationRow]]:
+    return [
+        Column(
+            "variant", "what is changed against default, or a setting of its own", 0, name_of, numeric=False
+        ),
+        Column(
+            "seeds",
+            "the units that succeeded, over which all means (± sample standard deviation) are taken, and in "
+            "brackets those that failed or were not run",
+            0,
+            _seeds,
+        ),
+        Column(
+            "expected AUC",
+            "test AUC with the label noise averaged out; known only where the true click probabilities are "
+            "(planted data)",
+            1,
+            lambda row: _mean(row.expected_auc, row.expected_auc_sd),
+        ),
+        Column(
+            "test AUC",
+            "area under the ROC curve on the test split",
+            4,
+            lambda r: _mean(r.test_auc, r.test_auc_sd),
+        ),
+        Column(
+            "logloss",
+            "cross-entropy per test row in nats",
+            10,
+            lambda row: _mean(row.logloss, row.logloss_sd),
+        ),
+        Column(
+            "AUC − default",
+            "difference in expected AUC (in test AUC where that is unknown) to default, paired by split seed and "
+            "seed: mean, [95 % interval], how it was made (t: Student's t, under 6 pairs; BCa: bootstrap, from "
+            "6) and number of pairs; no correction for the number of variants is made",
+            2,
+            lambda row: _difference(row, "vs_default"),
+        ),
+    ]
+
+
+def _structure() -> list[Column[AblationRow]]:
+    return [
+        Column(
+            "adjusted Rand",
+            "agreement of clusters and planted groups on test rows (0: chance, 1: equal), mean and least over seeds",
+            3,
+            _rand,
+        ),
+        Column(
+            "Hamming",
+            "mean share of gates in which the masks of two samples differ; near 0: nothing instance-wise is left",
+            5,
+            lambda row: _share(row.hamming),
+        ),
+        Column(
+            "near 0/1",
+            "share of gate probabilities below .1 or above .9 on training rows",
+            6,
+            lambda r: _share(r.near),
+        ),
+        Column(
+            "health",
+            "signs of a search that failed in the ways known, with the number of units that have them",
+            9,
+            lambda row: row.health,
+            numeric=False,
+        ),
+    ]
+
+
+def _costs() -> list[Column[AblationRow]]:
+    return [
+        Column(
+            "embedding",
+            "bytes of the embedding part, router included",
+            7,
+            lambda row: byte_size(row.embedding_bytes),
+        ),
+        Column(
+            "without router",
+            "the same without what chooses between clusters (search embedding, gates, centroids)",
+            8,
+            lambda row: byte_size(row.bytes_without_router) if row.router_bytes > 0 else "",
+        ),
+        Column(
+            "latency",
+            "time of one inference call, routing included, at the largest batch that all variants were timed at; "
+            "holds only within one machine and one run",
+            11,
+            lambda row: _milliseconds(row.latency_seconds),
+        ),
+        Column(
+            "without routing",
+            "the same less the time of routing",
+            12,
+            lambda row: (
+                _milliseconds(row.latency_without_router_seconds)
+                if row.latency_without_router_seconds != row.latency_seconds
+                else ""
+            ),
+        ),
+    ]
+
+
+def _number(value: float) -> str:
+    return "missing" if math.isnan(value) else f"{value:.3g}" if abs(value) >= 1 else score(value, 4)
+
+
+def _judged(row: BarRow) -> str:
+    value = f"{row.value} of {row.variant}"
+    return one_line(f"{value} − that of {row.versus}" if row.versus else value, 120)
+
+
+BAR_COLUMNS: tuple[Column[BarRow], ...] = (
+    Column("bar", "", 0, lambda row: one_line(row.name, 80), numeric=False),
+    Column("met", "", 0, lambda row: "yes" if row.met else "NO", numeric=False),
+    Column("wanted", "", 0, lambda row: row.wanted, numeric=False),
+    Column("holds in", "", 1, lambda row: f"{row.hold} of {len(row.values)}"),
+    Column("mean", "", 1, lambda row: _number(row.mean)),
+    Column(
+        "per seed",
+        "",
+        3,
+        lambda row: ", ".join(f"{s}: {_number(v)}" for s, v in zip(row.seeds, row.values, strict=True)),
+        numeric=False,
+    ),
+    Column("value", "", 4, _judged, numeric=False),
+    Column("note", "", 2, lambda row: row.note, numeric=False),
+)
+
+
+def shown(rows: Sequence[Row], every: Sequence[Column[Row]]) -> list[Column[Row]]:
+    """Return the columns in which these rows have anything to show."""
+    return [column for column in every if not column.importance or any(column.text(row) for row in rows)]
