@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from nasbench_rec.methods import _ihas_diagnostics as measure
@@ -14,7 +15,7 @@ from nasbench_rec.searcher import SearchTask
 def record_gates(task: SearchTask, pi: np.ndarray, held: np.ndarray, masks: np.ndarray, cut: float) -> None:
     """Record the probabilities of training rows `pi` and search rows `held`, and the masks 1[pi > cut], all [N, D]."""
     kept, spread = measure.keep_rates(masks, task.fields, task.layout.dim)
-    found = {
+    found: dict[str, Any] = {
         "fields": [f.name for f in task.fields],
         "cut": cut,
         "probability_histogram": {
@@ -38,7 +39,7 @@ def record_separation(
     recluster: Callable[[int], np.ndarray],
 ) -> None:
     """Record how well K-Means' clusters `labels` [N] of `features` [N, D] stand apart, and whether they hold."""
-    found = {
+    found: dict[str, Any] = {
         "silhouette": measure.silhouette(features, labels, task.rng("silhouette")),
         "separation": measure.separation(features, labels, centroids),
         "stability": measure.stability(labels, recluster),
@@ -56,7 +57,7 @@ def record_clusters(
 ) -> None:
     """Record the clusters `labels` of `rows`: their masks' averages `mean` [k, D] and final `columns` [k, F, d]."""
     sizes = np.bincount(labels, minlength=len(mean))
-    found = {
+    found: dict[str, Any] = {
         "clusters": len(mean),
         "cluster_sizes": sizes.tolist(),
         "columns_kept": columns.mean((1, 2)).tolist(),
@@ -70,6 +71,6 @@ def record_clusters(
     _keep(task, found)
 
 
-def _keep(task: SearchTask, found: dict[str, object]) -> None:
+def _keep(task: SearchTask, found: dict[str, Any]) -> None:
     for name, value in found.items():
         task.diagnose(name, value)

@@ -339,12 +339,13 @@ class IHAS(Searcher):
             "the paper's equations and hyper-parameters were not at hand: every inferred point is an option",
             "the threshold is searched with the search model's weights, without retraining for each candidate",
         ),
+        version=2,
     )
     Config = IHASConfig
     presets = {
         "paper": {},
-        "robust": {**ROBUST, "lam_polarization": 0.2, "polarization_start": 0.5},
-        "robust-l1": {**ROBUST, "lam_polarization": 0.0},
+        "robust": {**ROBUST, "lam_polarization": 0.5, "polarization_start": 0.7},
+        "robust-l1": {**ROBUST, "lam": 0.06, "lam_polarization": 0.0},
     }
 
     def search(self, task: SearchTask) -> SearchState:

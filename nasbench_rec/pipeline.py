@@ -194,11 +194,11 @@ def assign(router: nn.Module, split: Split, rows: int = 8192) -> np.ndarray:
 @torch.no_grad()
 def kept_fields(model: nn.Module, split: Split, rows: int = 8192) -> np.ndarray | None:
     """Return the share of each field's columns that instance-wise gates keep, [N, F]; None without such gates."""
-    gates = model.router if isinstance(model, ClusteredModel) else getattr(model, "embedding", None)
+    gates: Any = model.router if isinstance(model, ClusteredModel) else getattr(model, "embedding", None)
     masks: Callable[[Tensor], Tensor] | None = getattr(gates, "masks", None)
     if masks is None:
         return None
-    fields = len(gates.lookup.fields)  # type: ignore[union-attr]
+    fields = len(gates.lookup.fields)
     device = next(t.device for t in model.parameters())
     parts = [masks(ids.to(device)).float().cpu() for ids in ids_of(split).split(rows)]
     return torch.cat([part.view(len(part), fields, -1).mean(2) for part in parts]).numpy()

@@ -108,7 +108,10 @@ def show_record(record: Record | None) -> None:
 
 def health_lines(record: Record) -> list[str]:
     """Return a line per sign of a search that failed in a way known: what, by which evidence, what to do."""
-    return [f"health: {f['signature']}: {f['evidence']} {f['advice']}" for f in record.get("health") or []]
+    return [
+        f"health: {f['signature']}: {f['evidence'].rstrip('.')}. To try: {f['advice']}"
+        for f in record.get("health") or []
+    ]
 
 
 def _time(seconds: float) -> str:

@@ -18,8 +18,8 @@ def routing_report(
     """Return shares of the k clusters per split, their drift, and the scores of each cluster on test.
 
     `clusters` holds each split's clusters, int64 [N]; `labels` and `logits` [N] are of `test`. `drift` is the total
-    variation distance between the shares of train and test, `sample` the clusters of the first test rows. The pooled AUC of separately trained models depends on
-    their calibration: compare `mean_prediction` with `positive_rate`.
+    variation distance between the shares of train and test, `sample` the clusters of the first test rows. The pooled
+    AUC of separately trained models depends on their calibration: compare `mean_prediction` with `positive_rate`.
     """
     shares = {name: np.bincount(own, minlength=k) / max(len(own), 1) for name, own in clusters.items()}
     drift = float(np.abs(shares["train"] - shares["test"]).sum() / 2)

@@ -71,7 +71,8 @@ def _difference(row: AblationRow, name: str) -> str:
 def _rand(row: AblationRow) -> str:
     if math.isnan(row.adjusted_rand):
         return ""
-    return f"{score(row.adjusted_rand, 2)} (least {score(row.adjusted_rand_min, 2)})"
+    mean, least = (round(value, 2) + 0.0 for value in (row.adjusted_rand, row.adjusted_rand_min))
+    return f"{score(mean, 2)} (least {score(least, 2)})"
 
 
 def _milliseconds(value: float) -> str:

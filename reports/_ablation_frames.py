@@ -131,7 +131,7 @@ def agreement_frame(plan: pd.DataFrame, records: Records) -> pd.DataFrame:
     """
     rows: list[Row] = []
     for variant in every(plan, records):
-        found = variant.found(f"{DERIVE}.sample_labels")
+        found = variant.found("routing.sample")
         for (a, left), (b, right) in itertools.combinations(found, 2):
             if _same_rows(a, b) and len(left) == len(right) > 0:
                 rows.append(_head(variant, a) | {"other": b.seed} | _agreement(left, right))

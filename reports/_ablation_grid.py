@@ -21,6 +21,8 @@ ACROSS, MANY_ACROSS, MANY = 3, 5, 12
 TITLE = 29
 """Characters of a line of a panel's title as wide as `PANEL`."""
 PANEL = (1.85, 1.35)
+LARGE = {1: (4.0, 2.3), 2: (2.9, 1.8)}
+"""Sizes where there are as few panels."""
 LETTER = 0.062
 """Width of a letter of normal size, in inches."""
 GROUP = ["dataset", "backbone"]
@@ -79,18 +81,19 @@ class Grid:
 
 def grid(
     titles: Sequence[str],
-    size: tuple[float, float] = PANEL,
+    size: tuple[float, float] | None = None,
     margins: Margins | None = None,
     head: float = 0.24,
     aside: float = 0.0,
     across: int = 0,
 ) -> Grid:
-    """Return a figure with a panel of `size` per title; `head` is for a legend, `aside` for a colour bar.
+    """Return a figure with a panel per title; `head` is room for a legend, `aside` for a colour bar.
 
-    `across`: panels side by side; 0: by their number.
+    `size` of a panel (None) and panels `across` (0) go by their number where they are not given.
     """
     from matplotlib.figure import Figure
 
+    size = size or LARGE.get(len(titles), PANEL)
     letters = max(16, int(TITLE * size[0] / PANEL[0]))
     space = margins or Margins()
     columns = min(across or (ACROSS if len(titles) <= MANY else MANY_ACROSS), len(titles))

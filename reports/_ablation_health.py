@@ -55,5 +55,4 @@ def _gathered(variant: Variant) -> list[Finding]:
 
 
 def _sentence(found: dict[str, str], part: str) -> str:
-    text = one_line(found.get(part) or "", 600)
-    return text.rstrip(".") if part == "evidence" else text
+    return one_line(found.get(part) or "", 600).rstrip(".")

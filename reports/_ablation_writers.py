@@ -79,8 +79,9 @@ def _health(findings: Sequence[Finding], several: bool) -> list[str]:
 
 
 def _finding(finding: Finding) -> str:
-    said = f"{markdown_escape(finding.evidence)} ({markdown_escape(finding.source)})."
-    return f"**{markdown_escape(finding.signature)}** ({finding.where}): {said} {markdown_escape(finding.advice)}"
+    words = (finding.signature, finding.evidence, finding.source, finding.advice)
+    signature, evidence, source, advice = map(markdown_escape, words)
+    return f"**{signature}** ({finding.where}): {evidence} ({source}). To try: {advice}."
 
 
 def _figures(figures: Mapping[str, bool]) -> list[str]:

@@ -57,7 +57,7 @@ def draw_trend(frame: pd.DataFrame) -> Figure:
     from matplotlib.patches import Patch
 
     parts = list(panels(frame))
-    page = grid([title for title, _ in parts], head=0.42)
+    page = grid([title for title, _ in parts], head=0.58 if len(parts) < 3 else 0.42)
     for axes, (_, part) in zip(page.panels, parts, strict=True):
         _trend(axes, part)
     page.label("epoch", "share, or mean probability")
@@ -344,7 +344,7 @@ def draw_field_information(frame: pd.DataFrame) -> Figure:
     names, edge = room_for(frame["field"], 20), room_for(frame["variant"], 48)
     head = 0.3 if len(parts) > 1 else 0.08
     width = edge + max(2.6, CELL * max(n for _, n in counts)) + 0.95
-    heights = [head + max(CELL * n, 0.55) + names for n, _ in counts]
+    heights = [head + max(CELL * n, 1.0) + names for n, _ in counts]
     figure = Figure(figsize=(width, sum(heights)))
     top, mesh = figure.get_figheight(), None
     for (title, part), (_, fields), height in zip(parts, counts, heights, strict=True):

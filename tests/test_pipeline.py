@@ -403,9 +403,9 @@ def test_retraining_works_on_sealed_data(tiny: Dataset) -> None:
 def clusters(layout: Layout, far: bool = False) -> Clustered:
     with seeded(0):
         router = GateRouter(replace(layout, std=1.0), 2, which="embedding")
-        router.centroids.normal_()
+        router.directions.normal_()
         if far:
-            router.centroids[1] = 1e6
+            router.offsets[1] = -1e9
     return Clustered(router=router, plans=(uniform(layout), uniform(layout, 2)))
 
 

@@ -55,8 +55,6 @@ def clustering(rng: np.random.Generator, k: int, found: bool) -> dict[str, Any]:
     histogram = np.concatenate([[0.55], middle, [0.33]])
     theta = np.round(np.linspace(0.1, 0.9, 9), 2)
     best = rng.choice(theta[1:5], k)
-    truth = np.arange(300) % k
-    noise = rng.uniform(size=300) < (0.03 if found else 1.0)
     near = {"near_0": 0.57, "near_1": float(0.33 + 0.03 * rng.normal()), "middle": 0.1, "mean": 0.36}
     near |= {"dip": float(0.08 + 0.01 * rng.normal()), "dip_p": 0.0, "coefficient": 0.8, "valley": 0.45}
     return {
@@ -84,7 +82,6 @@ def clustering(rng: np.random.Generator, k: int, found: bool) -> dict[str, Any]:
         "cluster_masks_mean": masks.tolist(),
         "cluster_columns": (masks > 0.4).astype(int).tolist(),
         "fields": FIELDS,
-        "sample_labels": np.where(noise, rng.integers(0, k, 300), truth).tolist(),
     }
 
 
@@ -137,11 +134,14 @@ def make(method: str, seed: int, **options: Any) -> dict[str, Any]:
             "router_latency_seconds": {size: 0.6 * seconds for size, seconds in latency.items()},
         }
         rates = rng.uniform(0.25, 0.45, o["k"])
+        noise = rng.uniform(size=300) < (0.03 if o["found"] else 1.0)
+        labels = np.where(noise, rng.integers(0, o["k"], 300), np.arange(300) % o["k"])
         record["routing"] = {
+            "sample": labels.tolist(),
             "clusters": [
                 {"rows": 9_000, "positive_rate": float(r), "mean_prediction": float(r + 0.006 * rng.normal())}
                 for r in rates
-            ]
+            ],
         }
     if method.startswith("ihas"):
         derive = clustering(rng, o["k"] or 2, o["found"])
@@ -162,7 +162,7 @@ def plan_of(entries: list[dict[str, Any]]) -> tuple[pd.DataFrame, dict[str, dict
     return pd.DataFrame(rows), records
 
 
-STATIC = {"signature": "static-masks", "evidence": "Hamming distance .011", "advice": "Lower the penalty."}
+STATIC = {"signature": "static-masks", "evidence": "Hamming distance .011", "advice": "lower the penalty"}
 
 
 def study(seeds: int = 3, **common: Any) -> tuple[pd.DataFrame, dict[str, dict[str, Any]]]:
@@ -434,7 +434,7 @@ def agreeing(labels: dict[int, list[int]], **changes: dict[int, Any]) -> pd.Data
     entries = []
     for seed, found in labels.items():
         record = make("ihas", seed, k=2)
-        record["diagnostics"]["derive"]["sample_labels"] = found
+        record["routing"]["sample"] = found
         record |= {name: values.get(seed, record.get(name)) for name, values in changes.items()}
         entries.append({"variant": "default", "seed": seed, "record": record})
     return frames.agreement_frame(*plan_of(entries))
@@ -599,7 +599,8 @@ def test_files_hold_table_bars_health_and_figures(tmp_path):
     assert "| groups are found | yes | at least 0.9 in 3 seeds | 3 of 3 |" in text
     assert "| beats the tuned uniform model | NO |" in text
     assert (
-        "**static-masks** (3 of 3 seeds: 0, 1, 2): Hamming distance .011 (seed 0). Lower the penalty." in text
+        "**static-masks** (3 of 3 seeds: 0, 1, 2): Hamming distance .011 (seed 0). To try: lower the penalty."
+        in text
     )
     assert "![agreement](agreement.svg)" in text
 
@@ -666,7 +667,7 @@ def test_health_of_one_record_in_lines():
     from nasbench_rec.progress import health_lines
 
     lines = health_lines({"health": [STATIC]})
-    assert lines == ["health: static-masks: Hamming distance .011 Lower the penalty."]
+    assert lines == ["health: static-masks: Hamming distance .011. To try: lower the penalty"]
     assert health_lines({}) == health_lines({"health": None}) == []
 
 
