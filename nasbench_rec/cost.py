@@ -14,7 +14,7 @@ from typing import Any
 VALUE_BYTES = 4
 BLOCK = 64
 """Rows per stored offset in the `prefix-uint8` format."""
-EMBEDDING_PARTS = ("values", "index", "alignment", "mixture", "router", "gate", "centroids")
+EMBEDDING_PARTS = ("values", "index", "alignment", "mixture", "instance_gate", "router", "gate", "centroids")
 ROUTER_PARTS = ("router", "gate", "centroids")
 
 

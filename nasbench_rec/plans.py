@@ -501,8 +501,8 @@ class InstanceWise(EmbeddingPlan):
         params, state = self._gate_cost(layout)
         return [
             dense_item("values", layout.rows * layout.dim, "whole table, dense"),
-            dense_item("gate", params, "gate of each sample"),
-            CostItem("gate", 0, state, "normalisation statistics"),
+            dense_item("instance_gate", params, "gate of each sample"),
+            CostItem("instance_gate", 0, state, "normalisation statistics"),
         ]
 
     def arrays(self) -> dict[str, np.ndarray]:
