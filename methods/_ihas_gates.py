@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -25,12 +25,16 @@ class GatedEmbedding(Embedding):
     """
 
     def __init__(
-        self, layout: Layout, hidden: Sequence[int], bias: float, std: float | None, tau: float, hard: bool
+        self,
+        layout: Layout,
+        make_gate: Callable[[], GateNetwork],
+        std: float | None = None,
+        tau: float = 0.5,
+        hard: bool = True,
     ) -> None:
         super().__init__()
-        width = len(layout.fields) * layout.dim
         self.lookup = StackedLookup(layout if std is None else replace(layout, std=std), layout.dim)
-        self.gate = GateNetwork(width, hidden, bias)
+        self.gate = make_gate()
         self.shape = EmbeddingShape(len(layout.fields), layout.dim)
         self.tau, self.hard, self.cut, self.open, self.sampled = tau, hard, 0.5, False, False
         self.watch: GateWatch | None = None

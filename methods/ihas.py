@@ -48,7 +48,7 @@ from nasbench_rec.model import CTRModel
 from nasbench_rec.pipeline import assign
 from nasbench_rec.plans import Clustered, ColumnMask, EmbeddingPlan, InstanceWise
 from nasbench_rec.protocol import setting
-from nasbench_rec.routers import ClusterInput, GateRouter, HashRouter, Router, cluster_features
+from nasbench_rec.routers import ClusterInput, GateNetwork, GateRouter, HashRouter, Router, cluster_features
 from nasbench_rec.searcher import Finding, MethodInfo, PlanBudget, Searcher, SearchState, SearchTask
 from nasbench_rec.seeds import seeded, stream
 from nasbench_rec.training import Bilevel, Hook, ParamGroup, Step
@@ -125,6 +125,13 @@ class IHASConfig:
         "hidden layers of the gate network; none: linear",
         source="inferred",
         space={"type": "categorical", "choices": [[], [64]]},
+    )
+    gate_products: int = setting(
+        0,
+        "products of two linear maps of the embeddings that the gate network sees beside them: for groups that two "
+        "fields decide together",
+        source="ours: solves planted tier T4, which no linear gate can",
+        space={"type": "categorical", "choices": [0, 64]},
     )
     gate_bias: float = setting(
         1.0,
@@ -265,6 +272,8 @@ class IHASConfig:
                 raise ConfigError(f"ihas.{name} = {value}: must be above 0.")
         if not (0 <= self.lam_ramp <= 1 and 0 <= self.polarization_start < 1):
             raise ConfigError("ihas: lam_ramp lies in [0, 1] and polarization_start in [0, 1).")
+        if self.gate_products < 0:
+            raise ConfigError("ihas.gate_products must be at least 0.")
         if self.rows < 2 or (self.lam_polarization or 0) < 0:
             raise ConfigError("ihas: rows must be at least 2, lam_polarization at least 0.")
         if self.k < 1 or self.restarts < 1 or self.warmup_epochs < 0 or self.lam < 0:
@@ -345,6 +354,13 @@ class IHAS(Searcher):
     presets = {
         "paper": {},
         "robust": {**ROBUST, "lam_polarization": 0.5, "polarization_start": 0.7},
+        "robust-products": {
+            **ROBUST,
+            "lam_polarization": 0.5,
+            "polarization_start": 0.7,
+            "gate_products": 64,
+            "epochs": 30,
+        },
         "robust-l1": {**ROBUST, "lam": 0.06, "lam_polarization": 0.0},
     }
 
@@ -374,10 +390,13 @@ class IHAS(Searcher):
 
     def _build(self, task: SearchTask) -> tuple[CTRModel, GatedEmbedding]:
         """Return a new search model and its gated embedding."""
-        c = self.config
-        model = task.build(
-            lambda: GatedEmbedding(task.layout, c.gate_hidden, c.gate_bias, c.init_std, c.tau, c.hard)
-        )
+        c, layout = self.config, task.layout
+        width = len(layout.fields) * layout.dim
+
+        def gate() -> GateNetwork:
+            return GateNetwork(width, c.gate_hidden, c.gate_bias, c.gate_products)
+
+        model = task.build(lambda: GatedEmbedding(layout, gate, c.init_std, c.tau, c.hard))
         assert isinstance(model.embedding, GatedEmbedding)
         return model, model.embedding
 
@@ -418,7 +437,8 @@ class IHAS(Searcher):
     ) -> InstanceWise:
         """Return the search model as it is: every sample is served its own mask (control: no clusters)."""
         rates = masks.mean(0, dtype=np.float32).reshape(len(task.fields), task.layout.dim)
-        options = {"hidden": list(self.config.gate_hidden), "cut": cut}
+        gate = {"hidden": list(self.config.gate_hidden), "products": self.config.gate_products}
+        options = {**gate, "cut": cut}
         weights = dict(state.tensors)
         return InstanceWise(gate="column", options=options, rates=rates, recipe="none", weights=weights)
 
@@ -438,7 +458,8 @@ class IHAS(Searcher):
             return HashRouter.of(task.layout, shares.tolist(), task.rng("random clusters"))
         if config.clusters == "field":
             return field_router(task, rows, found.labels, config.cluster_field)
-        router = GateRouter(task.layout, k, config.gate_hidden, cut, config.cluster_on)
+        hidden, products = config.gate_hidden, config.gate_products
+        router = GateRouter(task.layout, k, hidden, cut, config.cluster_on, products=products)
         own = {"lookup.table.weight": state.tensors[TABLE]}
         own |= {name: torch.from_numpy(getattr(found, name)) for name in ("directions", "offsets")}
         own |= {k.removeprefix("embedding."): v for k, v in state.tensors.items() if k.startswith(GATE)}

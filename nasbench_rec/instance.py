@@ -25,8 +25,10 @@ class ColumnGate(GateNetwork):
 
     kind = "column"
 
-    def __init__(self, layout: Layout, hidden: Sequence[int] = (), cut: float = 0.5) -> None:
-        super().__init__(len(layout.fields) * layout.dim, hidden)
+    def __init__(
+        self, layout: Layout, hidden: Sequence[int] = (), cut: float = 0.5, products: int = 0
+    ) -> None:
+        super().__init__(len(layout.fields) * layout.dim, hidden, products=products)
         self.cut = cut
 
     def masks(self, e: Tensor) -> Tensor:

@@ -21,10 +21,18 @@ from nasbench_rec.embeddings import Layout, StackedLookup
 ClusterInput = Literal["masked", "mask", "probabilities", "embedding"]
 
 
-class GateNetwork(nn.Module):
-    """g: e(x) [B, D] -> gate logits [B, D]; linear, or an MLP with hidden layers (iHAS, stage 1)."""
+PRODUCT_SCALE = 5.0
+"""Embeddings start at deviations of about .1 and below; their products would be too small to learn from."""
 
-    def __init__(self, width: int, hidden: Sequence[int] = (), bias: float = 0.0) -> None:
+
+class GateNetwork(nn.Module):
+    """g: e(x) [B, D] -> gate logits [B, D]; linear, or an MLP with hidden layers (iHAS, stage 1).
+
+    With `products` r > 0, M ((A e) * (B e)) is added, A and B [r, D], M [D, r]: what depends on two fields together
+    (their parity) no linear gate can see.
+    """
+
+    def __init__(self, width: int, hidden: Sequence[int] = (), bias: float = 0.0, products: int = 0) -> None:
         super().__init__()
         sizes = [width, *hidden]
         layers: list[nn.Module] = []
@@ -33,10 +41,20 @@ class GateNetwork(nn.Module):
         last = nn.Linear(sizes[-1], width)
         nn.init.constant_(last.bias, bias)
         self.layers = nn.Sequential(*layers, last)
+        self.factors: nn.Linear | None = None
+        if products:
+            self.factors = nn.Linear(width, 2 * products, bias=False)
+            self.mix = nn.Linear(products, width, bias=False)
+            nn.init.normal_(self.factors.weight, 0.0, width**-0.5)
+            nn.init.normal_(self.mix.weight, 0.0, 0.05)
 
     def forward(self, e: Tensor) -> Tensor:
         """Return logits [B, D]."""
-        return self.layers(e)
+        logits = self.layers(e)
+        if self.factors is None:
+            return logits
+        left, right = self.factors(PRODUCT_SCALE * e).chunk(2, 1)
+        return logits + self.mix(left * right)
 
 
 def cluster_features(e: Tensor, logits: Tensor, cut: float, which: ClusterInput) -> Tensor:
@@ -86,21 +104,22 @@ class GateRouter(Router):
         cut: float = 0.5,
         which: ClusterInput = "mask",
         dim: int | None = None,
+        products: int = 0,
     ) -> None:
         super().__init__()
         layout = layout if dim is None else replace(layout, dim=dim)
         width = len(layout.fields) * layout.dim
         self.cut, self.which, self.hidden, self.clusters = cut, which, tuple(hidden), clusters
-        self.dim, self.values_per_lookup = layout.dim, width
+        self.dim, self.products, self.values_per_lookup = layout.dim, products, width
         self.lookup = StackedLookup(layout, layout.dim)
-        self.gate = GateNetwork(width, hidden)
+        self.gate = GateNetwork(width, hidden, products=products)
         self.register_buffer("directions", torch.zeros(clusters, width))
         self.register_buffer("offsets", torch.zeros(clusters))
 
     def meta(self) -> dict[str, Any]:
-        """Return the gate network's layers, the cut, what K-Means saw, and sizes."""
+        """Return the gate network's sizes, the cut, what K-Means saw, clusters and width."""
         found = {"hidden": list(self.hidden), "cut": self.cut, "which": self.which}
-        return {**found, "clusters": self.clusters, "dim": self.dim}
+        return {**found, "clusters": self.clusters, "dim": self.dim, "products": self.products}
 
     def masks(self, ids: Tensor) -> Tensor:
         """Return the deterministic masks 1[pi > c], bool [B, D]."""

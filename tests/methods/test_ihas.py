@@ -24,7 +24,7 @@ from nasbench_rec.plans import Clustered
 from nasbench_rec.protocol import Protocol
 from nasbench_rec.recovery import group_recovery
 from nasbench_rec.registry import resolve_dataset, resolve_method
-from nasbench_rec.routers import GateRouter, cluster_features
+from nasbench_rec.routers import GateNetwork, GateRouter, cluster_features
 from nasbench_rec.seeds import Seeds
 from nasbench_rec.stages import Stages
 from nasbench_rec.unit import DataRef, Task, Unit
@@ -88,7 +88,7 @@ def test_regularizer_is_least_for_polarized_gates_at_the_keep_rate_that_t_asks_f
 def test_gates_depend_on_the_instance_and_are_deterministic_when_served():
     layout = Layout((Field("a", 5), Field("b", 7)), 4, std=1.0)
     torch.manual_seed(0)
-    embedding = GatedEmbedding(layout, (), bias=0.0, std=None, tau=0.5, hard=True)
+    embedding = GatedEmbedding(layout, lambda: GateNetwork(8, bias=0.0))
     with torch.no_grad():
         embedding.gate.layers[-1].weight.normal_()
     ids = torch.tensor([[0, 0], [1, 3], [4, 6]])
