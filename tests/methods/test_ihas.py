@@ -14,6 +14,7 @@ from nasbench_rec.methods._ihas_gates import (
 )
 from nasbench_rec.methods._polarization import regularizer
 from nasbench_rec.methods.ihas import IHASConfig, weights_at
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from nasbench_rec.config import plain
 from nasbench_rec.data import Field, Split
@@ -114,6 +115,24 @@ def test_lambdas_rise_as_scheduled():
     assert weights_at(config, 0.75) == (pytest.approx(0.4), pytest.approx(0.1))
     assert weights_at(config, 1.0) == (pytest.approx(0.4), pytest.approx(0.2))
     assert weights_at(IHASConfig(lam=0.4), 0.0) == (0.4, 0.4), "one lambda for both, from the start"
+
+
+def test_gates_with_products_see_parity_and_linear_gates_do_not():
+    torch.manual_seed(0)
+    e = torch.randn(2000, 2) * 0.1
+    parity = (e[:, :1] * e[:, 1:] > 0).float()
+
+    def loss(products: int) -> float:
+        gate = GateNetwork(2, products=products)
+        adam = torch.optim.Adam(gate.parameters(), lr=0.02)
+        for _ in range(150):
+            found = binary_cross_entropy_with_logits(gate(e)[:, :1], parity)
+            adam.zero_grad()
+            found.backward()
+            adam.step()
+        return float(found.detach())
+
+    assert loss(8) < 0.3 < 0.65 < loss(0), "chance is log 2 = .69"
 
 
 def test_cluster_features_are_the_four_inputs():
@@ -316,6 +335,15 @@ def test_one_fields_value_imitates_clusters_that_follow_that_field():
     assert np.array_equal(router(torch.from_numpy(ids)).numpy(), labels)
     with pytest.raises(ConfigError, match="did you mean"):
         field_router(task, Split(ids, np.zeros(4000, np.float32)), noisy, "bb")
+
+
+def test_gates_with_products_route_and_serve_as_searched(tmp_path):
+    pipeline, plan, unit = small(tmp_path, gate_products=4)
+    data = pipeline.prepare(unit.task.data)
+    _, alone, _ = small(tmp_path, gate_products=4, clusters="none")
+    model = pipeline.load_model(alone, unit.task, data, unit.seeds)
+    ids = torch.from_numpy(np.array(data.split("valid").ids[:100]))
+    assert torch.equal(plan.router.masks(ids), model.embedding.masks(ids))
 
 
 def test_without_clusters_the_search_model_serves_each_sample_its_own_mask(tmp_path):
