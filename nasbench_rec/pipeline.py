@@ -47,6 +47,8 @@ from nasbench_rec.stages import Stages, read_meta
 from nasbench_rec.training import FitResult, fit, ids_of, predict
 from nasbench_rec.unit import ENGINE, DataRef, Task, Unit
 
+TEST_CONTENT = 2
+"""Part of the test stage's key; raise it when the stage keeps other things: trained models are then tested anew."""
 LATENCY_BATCHES = (1, 256, 4096)
 
 
@@ -375,7 +377,8 @@ class Pipeline:
             return found
 
         self.train(plan, unit.task, data, seeds)
-        return self.stages.get("test", self.train_key(plan, unit.task, data, seeds), compute)
+        key = content_key([self.train_key(plan, unit.task, data, seeds), TEST_CONTENT])
+        return self.stages.get("test", key, compute)
 
 
 def _ledger(plan: EmbeddingPlan, model: nn.Module, unit: Unit, data: Dataset) -> dict[str, Any]:
