@@ -112,6 +112,16 @@ def test_each_signature_alone_is_found_with_its_numbers(signature):
     assert found[signature].advice
 
 
+def test_a_cluster_whose_predictions_are_far_off_is_found():
+    """Frappe, DNN, seed 0: the training of cluster 0 stopped after its first epoch."""
+    good = {"rows": 22684, "mean_prediction": 0.169, "positive_rate": 0.166, "auc": 0.96, "logloss": 0.2}
+    bad = good | {"rows": 6176, "mean_prediction": 0.558, "positive_rate": 0.936}
+    empty = {"rows": 0, "mean_prediction": None, "positive_rate": None, "auc": None, "logloss": None}
+    assert report(HEALTHY, {**ROUTING, "clusters": [good, empty]}) == {}
+    found = report(HEALTHY, {**ROUTING, "clusters": [bad, good]})
+    assert set(found) == {"uncalibrated-cluster"} and "cluster 0" in found["uncalibrated-cluster"].evidence
+
+
 def test_routing_drift_is_found():
     found = report(HEALTHY, {"drift": 0.15})
     assert set(found) == {"routing-drift"} and "15 %" in found["routing-drift"].evidence
