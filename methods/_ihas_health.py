@@ -73,8 +73,8 @@ DRIFT = 0.1
 rows has below .01. Not measured on drifting data."""
 
 CALIBRATION = 0.05
-"""Largest gap between a cluster's mean prediction and its positive rate on test: about .02 at most on planted data; .38 in a run
-on Frappe in which a cluster's training stopped after its first epoch, at a loss of .014 AUC."""
+"""Largest gap between a cluster's mean prediction and its positive rate on test: about .02 at most on planted data; .38
+in a run on Frappe in which a cluster's training stopped after its first epoch, at a loss of .014 AUC."""
 
 
 @dataclass(frozen=True)
@@ -340,10 +340,11 @@ def _calibration(run: _Run) -> Finding | None:
     gap, i, worst = max(gaps, default=(0.0, 0, {}), key=lambda entry: entry[0])
     if gap <= CALIBRATION:
         return None
+    rates = f"{worst['mean_prediction']:.3f} on average where {worst['positive_rate']:.3f} are positive"
     return Finding(
         "uncalibrated-cluster",
-        f"the model of cluster {i} predicts {worst['mean_prediction']:.3f} on average where {worst['positive_rate']:.3f} "
-        f"are positive (limit of the gap {CALIBRATION}): scores of clusters do not compare, which the pooled AUC needs",
+        f"the model of cluster {i} predicts {rates} (limit of the gap {CALIBRATION}): scores of clusters do not "
+        "compare, which the pooled AUC needs",
         "see history.best_epoch for a training that stopped at once (raise protocol.patience, or monitor = logloss), "
         f"or lower k (now {run.config.k})",
     )

@@ -283,11 +283,11 @@ def test_planted_groups_are_recovered_where_random_clusters_cannot(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_planted_vote_groups_are_recovered_by_masks_and_not_by_embeddings(tmp_path, seed):
-    unit = planted_unit("ihas/robust-l1", seed=seed)
+    unit = planted_unit("ihas/robust", seed=seed)
     pipeline, plan = derive(unit, tmp_path)
     test = pipeline.prepare(unit.task.data).split("test")
     assert group_recovery(assign(plan.router, test), test.groups)["adjusted_rand"] > 0.9
-    plain_embeddings = planted_unit("ihas/robust-l1", seed=seed, settings={"cluster_on": "embedding"})
+    plain_embeddings = planted_unit("ihas/robust", seed=seed, settings={"cluster_on": "embedding"})
     _, other = derive(plain_embeddings, tmp_path)
     assert group_recovery(assign(other.router, test), test.groups)["adjusted_rand"] < 0.3
 
