@@ -334,12 +334,16 @@ def _drift(run: _Run) -> Finding | None:
 
 
 def _calibration(run: _Run) -> Finding | None:
-    clusters = () if run.routing is None else run.routing.get("clusters", ())
-    known = [(i, c) for i, c in enumerate(clusters) if c["mean_prediction"] is not None]
-    gaps = [(abs(c["mean_prediction"] - c["positive_rate"]), i, c) for i, c in known]
-    gap, i, worst = max(gaps, default=(0.0, 0, {}), key=lambda entry: entry[0])
-    if gap <= CALIBRATION:
+    clusters: list[Mapping[str, Any]] = [] if run.routing is None else list(run.routing.get("clusters", ()))
+    gaps = {
+        i: abs(c["mean_prediction"] - c["positive_rate"])
+        for i, c in enumerate(clusters)
+        if c["mean_prediction"] is not None
+    }
+    if max(gaps.values(), default=0.0) <= CALIBRATION:
         return None
+    i = max(gaps, key=lambda cluster: gaps[cluster])
+    worst = clusters[i]
     rates = f"{worst['mean_prediction']:.3f} on average where {worst['positive_rate']:.3f} are positive"
     return Finding(
         "uncalibrated-cluster",
