@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 from nasbench_rec.reports._ablation_units import BASE, NOT_RUN, Cell, Records, Variant, grouped, look
+from nasbench_rec.reports._rows import flat
 from nasbench_rec.reports._text import one_line
 
 from nasbench_rec.errors import DataError
@@ -185,7 +186,7 @@ def _group_rows(group: Sequence[Variant], reference: str) -> Iterator[AblationRo
             key: difference(variant, None if variant is other else other, f"scores.{metric}")
             for key, other in rivals.items()
         }
-        flat = {k: v for key, value in differences.items() for k, v in _flat(key, value).items()}
+        numbers = {k: v for key, value in differences.items() for k, v in flat(key, value).items()}
         yield AblationRow(
             dataset=variant.dataset,
             backbone=variant.backbone,
@@ -197,7 +198,7 @@ def _group_rows(group: Sequence[Variant], reference: str) -> Iterator[AblationRo
             health=", ".join(f"{k} {v}/{len(variant.good)}" for k, v in _signatures(variant).items()),
             **_counts(variant),
             **_scores(variant),
-            **flat,
+            **numbers,
             **_structure(variant),
             **_costs(variant, batch),
         )
@@ -262,16 +263,6 @@ def _signatures(variant: Variant) -> dict[str, int]:
         for name in dict.fromkeys(str(f["signature"]) for f in look(unit.record, "health") or []):
             counts[name] = counts.get(name, 0) + 1
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
-
-
-def _flat(name: str, found: PairedDifference) -> dict[str, Any]:
-    return {
-        name: found.mean,
-        f"{name}_low": found.low,
-        f"{name}_high": found.high,
-        f"{name}_interval": found.method,
-        f"{name}_pairs": found.n,
-    }
 
 
 def bar_rows(plan: pd.DataFrame, records: Records, bars: Sequence[Bar]) -> list[BarRow]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
+
+from nasbench_rec.statistics import PairedDifference
 
 
 @dataclass(frozen=True)
@@ -64,3 +67,14 @@ def grouped_rows(frame: pd.DataFrame) -> Iterator[tuple[str, str, list[Leaderboa
     """Iterate over data set, backbone and their rows."""
     for (dataset, backbone), part in frame.groupby(["dataset", "backbone"], sort=True):
         yield str(dataset), str(backbone), rows_of(part)
+
+
+def flat(name: str, difference: PairedDifference) -> dict[str, Any]:
+    """Return a paired difference as a row's fields: mean, bounds, how they were made, pairs."""
+    return {
+        name: difference.mean,
+        f"{name}_low": difference.low,
+        f"{name}_high": difference.high,
+        f"{name}_interval": difference.method,
+        f"{name}_pairs": difference.n,
+    }

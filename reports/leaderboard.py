@@ -10,7 +10,7 @@ import pandas as pd
 from nasbench_rec.reports import _page, _writers
 from nasbench_rec.reports._files import write_files
 from nasbench_rec.reports._records import PAIR, groups, prepared, succeeded, uniform_label
-from nasbench_rec.reports._rows import LeaderboardRow
+from nasbench_rec.reports._rows import LeaderboardRow, flat
 
 from nasbench_rec.statistics import PairedDifference, paired_difference
 
@@ -85,7 +85,7 @@ def _row(unit: pd.DataFrame, reference: pd.DataFrame, uniform: bool) -> Leaderbo
     numbers |= {f"{name}_sd": float(good[name].std()) for name in SCORES}
     for name in ("auc", "logloss"):
         pairs = PairedDifference.missing() if uniform else _difference(good, reference, f"test_{name}")
-        numbers |= _flat(f"{name}_difference", pairs)
+        numbers |= flat(f"{name}_difference", pairs)
     return LeaderboardRow(
         **{name: first[name] for name in ("dataset", "backbone", "label", "method")},
         ratio=float(first["ratio"]),
@@ -101,16 +101,6 @@ def _row(unit: pd.DataFrame, reference: pd.DataFrame, uniform: bool) -> Leaderbo
 def _difference(unit: pd.DataFrame, reference: pd.DataFrame, metric: str) -> PairedDifference:
     pairs = unit.merge(reference, on=PAIR, suffixes=("", "_reference"))
     return paired_difference(pairs[metric], pairs[f"{metric}_reference"])
-
-
-def _flat(name: str, difference: PairedDifference) -> dict[str, Any]:
-    return {
-        name: difference.mean,
-        f"{name}_low": difference.low,
-        f"{name}_high": difference.high,
-        f"{name}_interval": difference.method,
-        f"{name}_pairs": difference.n,
-    }
 
 
 def _best(rows: list[LeaderboardRow], units: dict[str, pd.DataFrame]) -> str | None:
