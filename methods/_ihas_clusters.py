@@ -20,6 +20,8 @@ from nasbench_rec.training import PREDICT_ROWS, ids_of, labels_of
 
 Metric = Literal["euclidean", "within"]
 WITHIN_STEPS = 30
+MOST_CLUSTERS = 256
+"""A field router stores the cluster of each value in one byte."""
 
 
 def sample_rows(split: Split, rows: int, rng: np.random.Generator) -> Split:
@@ -146,6 +148,10 @@ def field_router(task: SearchTask, rows: Split, labels: np.ndarray, name: str | 
     np.add.at(counts, (rows.ids[:, column], labels), 1)
     of_value = np.where(counts.any(1), counts.argmax(1), np.bincount(labels).argmax())
     used, compact = np.unique(of_value, return_inverse=True)
+    if len(used) > MOST_CLUSTERS:
+        raise ConfigError(
+            f"ihas.clusters = field: {len(used)} clusters, at most {MOST_CLUSTERS}; lower ihas.k."
+        )
     router = FieldRouter(task.layout, len(used), field)
     router.cluster_of_value.copy_(torch.from_numpy(compact.astype(np.uint8)))
     task.diagnose("cluster_field", name)

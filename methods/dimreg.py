@@ -19,7 +19,7 @@ from nasbench_rec.model import Embedding
 from nasbench_rec.plans import ColumnMask, EmbeddingPlan
 from nasbench_rec.protocol import setting
 from nasbench_rec.searcher import MethodInfo, PlanBudget, Searcher, SearchState, SearchTask
-from nasbench_rec.training import Bilevel, Hook, ParamGroup, Step
+from nasbench_rec.training import Bilevel, Frozen, Hook, ParamGroup, Step
 
 SHARPNESS = 5.0
 """s in g = sigmoid(s theta)."""
@@ -89,17 +89,6 @@ class DimRegEmbedding(Embedding):
         return self.lookup(ids) * self.gates()
 
 
-class _Fixed(Hook):
-    """Keeps the gates as they are."""
-
-    def __init__(self, embedding: DimRegEmbedding) -> None:
-        self.embedding = embedding
-
-    def own_parameters(self) -> Sequence[nn.Parameter]:
-        """Return theta: nobody steps it."""
-        return (self.embedding.theta,)
-
-
 class _Penalty(Hook):
     """Adds lambda R to the training loss and steps theta beside the weights (`learn_on` = train)."""
 
@@ -160,7 +149,7 @@ class DimReg(Searcher):
         assert isinstance(embedding, DimRegEmbedding)
         warmup = self.config.warmup_epochs
         if warmup:
-            task.fit(model, [_Fixed(embedding)], epochs=warmup, early_stopping=False)
+            task.fit(model, [Frozen([embedding.theta])], epochs=warmup, early_stopping=False)
         epochs = self.config.epochs or max(1, task.protocol.epochs - warmup)
         task.fit(model, [self._gate_steps(task, embedding)], epochs=epochs, early_stopping=False)
         gates = embedding.gates().detach().cpu()

@@ -51,7 +51,7 @@ from nasbench_rec.protocol import setting
 from nasbench_rec.routers import ClusterInput, GateNetwork, GateRouter, HashRouter, Router, cluster_features
 from nasbench_rec.searcher import Finding, MethodInfo, PlanBudget, Searcher, SearchState, SearchTask
 from nasbench_rec.seeds import seeded, stream
-from nasbench_rec.training import Bilevel, Hook, ParamGroup, Step
+from nasbench_rec.training import Bilevel, Frozen, Hook, ParamGroup, Step
 
 TABLE = "embedding.lookup.table.weight"
 GATE = "embedding.gate."
@@ -310,15 +310,13 @@ class _Gates(Hook):
     def before_step(self, step: Step) -> None:
         """Anneal tau geometrically where asked to; watch every tenth step."""
         if self.config.tau_end is not None:
-            share = step.index / max(step.total - 1, 1)
-            self.embedding.tau = self.config.tau * (self.config.tau_end / self.config.tau) ** share
+            self.embedding.tau = self.config.tau * (self.config.tau_end / self.config.tau) ** step.share
         self.watch.arm()
 
     def penalty(self, step: Step) -> Tensor:
         """Return lambda R of the last forward pass."""
         assert self.embedding.probabilities is not None
-        share = step.index / max(step.total - 1, 1)
-        sparse, polar = weights_at(self.config, share)
+        sparse, polar = weights_at(self.config, step.share)
         return regularizer(self.embedding.probabilities, sparse * self.config.t, polar, self.config.scope)
 
     def extra_loss(self, step: Step) -> Tensor | None:
@@ -370,7 +368,7 @@ class IHAS(Searcher):
         model, embedding = self._build(task)
         if config.warmup_epochs:
             embedding.open = True
-            frozen = _Frozen(tuple(embedding.gate.parameters()))
+            frozen = Frozen(list(embedding.gate.parameters()))
             task.fit(model, [frozen], epochs=config.warmup_epochs, early_stopping=False)
             embedding.open = False
         gates = _Gates(embedding, config)
@@ -511,14 +509,3 @@ def _sampled_scores(task: SearchTask, model: CTRModel, embedding: GatedEmbedding
         scores = task.evaluate(model)
     embedding.sampled = False
     return scores
-
-
-class _Frozen(Hook):
-    """Keeps parameters out of a training."""
-
-    def __init__(self, parameters: tuple[torch.nn.Parameter, ...]) -> None:
-        self._parameters = parameters
-
-    def own_parameters(self) -> Sequence[torch.nn.Parameter]:
-        """Return the parameters that stay as they are."""
-        return self._parameters

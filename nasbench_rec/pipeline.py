@@ -95,10 +95,7 @@ class ClusteredModel(JointModel):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Send each sample to its cluster's model."""
-        return self.routed(ids, self.router(ids))
-
-    def routed(self, ids: Tensor, cluster: Tensor) -> Tensor:
-        """Return logits [B] of samples whose clusters are known, int64 [B]."""
+        cluster = self.router(ids)
         logits = torch.zeros(len(ids), device=ids.device)
         for c, model in enumerate(self.parts()):
             rows = (cluster == c).nonzero().squeeze(1)

@@ -52,6 +52,11 @@ class Step:
     labels: Tensor = field(default_factory=lambda: torch.empty(0))
     zero_grad: Callable[[], None] = lambda: None
 
+    @property
+    def share(self) -> float:
+        """How much of the training is done: 0 at the first step, 1 at the last."""
+        return self.index / max(self.total - 1, 1)
+
 
 class Hook:
     """What may be done in a training; called in the order of the methods below. All do nothing here."""
@@ -80,6 +85,17 @@ class Hook:
 
     def on_evaluation(self, step: Step, scores: dict[str, float]) -> None:
         """See the validation scores of this moment."""
+
+
+class Frozen(Hook):
+    """Keeps parameters as they are: nobody steps them."""
+
+    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
+        self.parameters = tuple(parameters)
+
+    def own_parameters(self) -> Sequence[nn.Parameter]:
+        """Return the parameters that stay."""
+        return self.parameters
 
 
 @dataclass(frozen=True)

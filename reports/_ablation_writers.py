@@ -9,6 +9,7 @@ from nasbench_rec.reports._ablation_columns import BAR_COLUMNS, Column, columns,
 from nasbench_rec.reports._ablation_figures import FIGURES
 from nasbench_rec.reports._ablation_health import Finding
 from nasbench_rec.reports._ablation_rows import AblationRow, BarRow
+from nasbench_rec.reports._rich import fitting, rich_table
 from nasbench_rec.reports._text import HEADING, markdown_escape, one_line
 
 if TYPE_CHECKING:
@@ -107,10 +108,10 @@ def tables(
 
     title, question, reference = words
     blocks: list[Table | Text] = [Text(one_line(title), style="bold"), Text(one_line(question, 1000))]
-    kept = _fitting(rows, columns(reference), width)
+    kept = fitting(shown(rows, columns(reference)), rows, width, WIDEST)
     heads = [column.head for column in kept]
     for name, part in sections(rows):
-        blocks += [Text(), _rich(name, part, kept, [_faint(row) for row in part])]
+        blocks += [Text(), rich_table(name, kept, part, [_faint(row) for row in part], WIDEST)]
         blocks += [Text(f"{name_of(row)}: {trouble(row)}", style="red") for row in part if trouble(row)]
         if "health" not in heads:
             blocks += [Text(f"{name_of(row)}: {row.health}", style="yellow") for row in part if row.health]
@@ -118,7 +119,8 @@ def tables(
     for name, judged in sections(bars):
         styles = ["" if bar.met else "red" for bar in judged]
         heading = f"Bars, {name}: {_verdict(judged)}"
-        blocks += [Text(), _rich(heading, judged, _fitting(judged, BAR_COLUMNS, width), styles)]
+        chosen = fitting(shown(judged, BAR_COLUMNS), judged, width, WIDEST)
+        blocks += [Text(), rich_table(heading, chosen, judged, styles, WIDEST)]
     if left_out:
         blocks += [Text(), Text(f"Not shown at this width: {', '.join(left_out)}.", style="dim")]
     return blocks
@@ -126,43 +128,3 @@ def tables(
 
 def _faint(row: AblationRow) -> str:
     return "" if row.n else "dim"
-
-
-def _fitting(rows: Sequence[Row], every: Sequence[Column[Row]], width: int) -> list[Column[Row]]:
-    """Return the columns that fit, taken by importance, in the order of the table."""
-    room = width - 2
-    taken: list[Column[Row]] = []
-    for column in sorted(shown(rows, every), key=lambda c: c.importance):
-        needed = 2 + _width(column, rows)
-        if column.importance == 0 or needed <= room:
-            room -= needed
-            taken.append(column)
-    return [column for column in every if column in taken]
-
-
-def _width(column: Column[Row], rows: Sequence[Row]) -> int:
-    from rich.cells import cell_len
-
-    widest = max(cell_len(text) for text in [column.head, *(column.text(row) for row in rows)])
-    return widest if column.numeric else min(widest, WIDEST)
-
-
-def _rich(title: str, rows: Sequence[Row], kept: Sequence[Column[Row]], styles: Sequence[str]) -> Table:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(
-        title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 0, 0, 1)
-    )
-    for column in kept:
-        table.add_column(
-            Text(column.head),
-            justify="right" if column.numeric else "left",
-            max_width=None if column.numeric else WIDEST,
-            no_wrap=column.numeric,
-            overflow="ellipsis" if column.numeric else "fold",
-        )
-    for row, look in zip(rows, styles, strict=True):
-        table.add_row(*(Text(column.text(row)) for column in kept), style=look)
-    return table

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from nasbench_rec.methods.dimreg import DimRegConfig, DimRegEmbedding, _Fixed, open_columns, penalty
+from nasbench_rec.methods.dimreg import DimRegConfig, DimRegEmbedding, open_columns, penalty
 
 from nasbench_rec.cost import EMBEDDING_PARTS
 from nasbench_rec.data import Dataset, Field, Split
@@ -17,6 +17,7 @@ from nasbench_rec.plans import ColumnMask
 from nasbench_rec.registry import resolve_method
 from nasbench_rec.searcher import Budget, PlanBudget, SearchState, SearchTask, uniform_bytes
 from nasbench_rec.testing import tiny_protocol
+from nasbench_rec.training import Frozen
 
 TINY = {"epochs": 2, "batch_size": 1024}
 
@@ -117,7 +118,7 @@ def test_the_warm_up_trains_the_weights_alone(bench):
     own = bench("dimreg", protocol=TINY)
     model = own.task.build(lambda: DimRegEmbedding(own.task.layout))
     before = model.embedding.lookup.table.weight.detach().clone()
-    own.task.fit(model, [_Fixed(model.embedding)], epochs=1, early_stopping=False)
+    own.task.fit(model, [Frozen([model.embedding.theta])], epochs=1, early_stopping=False)
     assert not model.embedding.theta.any() and not torch.equal(model.embedding.lookup.table.weight, before)
 
 
