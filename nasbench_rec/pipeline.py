@@ -44,11 +44,15 @@ from nasbench_rec.searcher import (
 )
 from nasbench_rec.seeds import Seeds, stream
 from nasbench_rec.stages import Stages, read_meta
-from nasbench_rec.training import FitResult, fit, ids_of, predict
+from nasbench_rec.training import FitResult, Hook, Step, fit, ids_of, predict
 from nasbench_rec.unit import ENGINE, DataRef, Task, Unit
 
 TEST_CONTENT = 2
 """Part of the test stage's key; raise it when the stage keeps other things: trained models are then tested anew."""
+VALID_CONTENT = 1
+"""The same of the valid stage."""
+OnReport = Callable[[str, int, Mapping[str, float]], None]
+"""Hears the n-th validation scores of a phase, `search` or `retrain`; what it raises ends the stage without a trace."""
 LATENCY_BATCHES = (1, 256, 4096)
 
 
@@ -152,13 +156,34 @@ def _put(model: CTRModel, plan: EmbeddingPlan) -> None:
     model.embedding.drop_masked()
 
 
+class Reports(Hook):
+    """Passes a phase's validation scores on as they come, and those of a stage that was found once it is there."""
+
+    def __init__(self, phase: str, on_report: OnReport) -> None:
+        self.phase, self.on_report, self.count = phase, on_report, 0
+
+    def on_evaluation(self, step: Step, scores: dict[str, float]) -> None:
+        """Report."""
+        self.report(scores)
+
+    def report(self, scores: Mapping[str, float]) -> None:
+        """Report the next scores."""
+        self.count += 1
+        self.on_report(self.phase, self.count - 1, scores)
+
+    def replay(self, curve: Sequence[Mapping[str, float]]) -> None:
+        """Report what a stage kept and nobody heard: whoever listens cannot tell a found stage from a new one."""
+        for scores in curve[self.count :]:
+            self.report(scores)
+
+
 def retrain(
-    plan: EmbeddingPlan, task: Task, data: Dataset, seeds: Seeds
+    plan: EmbeddingPlan, task: Task, data: Dataset, seeds: Seeds, hooks: Sequence[Hook] = ()
 ) -> tuple[nn.Module, list[FitResult]]:
     """Train the model of `plan` on all training rows, early stopping on valid; return it with its curves.
 
     A clustered plan trains each cluster's model on the rows that the router sends there, an ensemble each member
-    on all rows.
+    on all rows. `hooks` watch the training of a model that is one.
     """
     model = build_planned(plan, task, data, seeds.init)
     if plan.recipe == "none":
@@ -169,7 +194,7 @@ def retrain(
         parts = zip(model.parts(), orders, strict=True)
         return model, [fit(part, train, valid, task.protocol, order) for part, order in parts]
     if not isinstance(model, ClusteredModel):
-        return model, [fit(model, train, valid, task.protocol, seeds.order)]
+        return model, [fit(model, train, valid, task.protocol, seeds.order, hooks=hooks)]
     results = []
     train_cluster, valid_cluster = assign(model.router, train), assign(model.router, valid)
     for c, part in enumerate(model.models):
@@ -219,10 +244,11 @@ def ledger_of(plan: EmbeddingPlan, model: nn.Module, layout: Layout) -> Ledger:
 
 @dataclass
 class Pipeline:
-    """Runs the stages of a unit below a store's `stages` folder."""
+    """Runs the stages of a unit below a store's `stages` folder; `on_report` hears its validation scores."""
 
     stages: Stages
     data_dir: Path | None = None
+    on_report: OnReport = lambda phase, count, scores: None
 
     def prepare(self, ref: DataRef) -> Dataset:
         """Return the encoded data set, encoding it first where it is not there."""
@@ -247,14 +273,17 @@ class Pipeline:
         ]
         return content_key(content)
 
-    def train(self, plan: EmbeddingPlan, task: Task, data: Dataset, seeds: Seeds) -> Path:
-        """Return the stage of the trained model of `plan`."""
+    def train(
+        self, plan: EmbeddingPlan, task: Task, data: Dataset, seeds: Seeds, reports: Reports | None = None
+    ) -> Path:
+        """Return the stage of the trained model of `plan`; `reports` hears of it, if the model is one."""
 
         def compute(folder: Path) -> dict[str, Any]:
             from safetensors.torch import save_file
 
             start = time.perf_counter()
-            model, results = retrain(plan, task, data.without_test(), seeds)
+            hooks = [reports] if reports else []
+            model, results = retrain(plan, task, data.without_test(), seeds, hooks)
             seconds = time.perf_counter() - start
             state = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()}
             save_file(state, folder / "model.safetensors")
@@ -265,7 +294,11 @@ class Pipeline:
                 "rows_seen": sum(r.rows_seen for r in results),
             }
 
-        return self.stages.get("train", self.train_key(plan, task, data, seeds), compute)
+        folder = self.stages.get("train", self.train_key(plan, task, data, seeds), compute)
+        curves = read_meta(folder)["history"] if reports else []
+        if reports and len(curves) == 1:
+            reports.replay(curves[0])
+        return folder
 
     def load_model(self, plan: EmbeddingPlan, task: Task, data: Dataset, seeds: Seeds) -> nn.Module:
         """Return the trained model of `plan`, training it where no stage has it."""
@@ -282,6 +315,8 @@ class Pipeline:
         train_rows = len(data.split("train"))
         budget = Budget(train_rows * unit.task.protocol.epochs, unit.trainings)
         task = self._search_task(unit, data, budget)
+        reports = Reports("search", self.on_report)
+        task.on_report = lambda step, scores: reports.report(scores)
         content = [
             ENGINE,
             data.fingerprint,
@@ -303,7 +338,10 @@ class Pipeline:
             _save_diagnostics(folder, task.diagnostics)
             return {"seconds": own + shared[0], "trainings": budget.spent, "anytime": task.anytime}
 
-        return task, key, self.stages.get("search", key, compute)
+        folder = self.stages.get("search", key, compute)
+        reports.replay(read_meta(folder)["anytime"])
+        task.on_report = lambda step, scores: None
+        return task, key, folder
 
     def _search_task(self, unit: Unit, data: Dataset, budget: Budget) -> SearchTask:
         seeds = (unit.seeds.split, unit.seeds.search)
@@ -345,6 +383,19 @@ class Pipeline:
         folder = self.stages.get("derive", content_key(content), compute)
         return load_plan(folder, task.layout), found, folder
 
+    def validate(self, plan: EmbeddingPlan, unit: Unit, data: Dataset) -> Path:
+        """Return the stage of validation scores and sizes: all that a tuning may see of a trained model."""
+        data = data.without_test()
+
+        def compute(folder: Path) -> dict[str, Any]:
+            model = self.load_model(plan, unit.task, data, unit.seeds)
+            logits = predict(model, data.split("valid"), unit.task.protocol.device)
+            return {"scores": split_scores("valid", data, logits), "sizes": _sizes(plan, model, unit, data)}
+
+        self.train(plan, unit.task, data, unit.seeds, Reports("retrain", self.on_report))
+        key = content_key([self.train_key(plan, unit.task, data, unit.seeds), "valid", VALID_CONTENT])
+        return self.stages.get("valid", key, compute)
+
     def test(self, plan: EmbeddingPlan, unit: Unit, data: Dataset) -> Path:
         """Return the stage of predictions, ledger and latencies; this alone opens the test split."""
         seeds = unit.seeds
@@ -359,7 +410,8 @@ class Pipeline:
             test = seal.open()
             predictions["test"] = predict(model, test, device)
             save_file(predictions, folder / "predictions.safetensors")
-            found: dict[str, Any] = {"ledger": _ledger(plan, model, unit, data), "routing": None}
+            ledger = _sizes(plan, model, unit, data) | _latencies(model, data.split("valid"), device)
+            found: dict[str, Any] = {"ledger": ledger, "routing": None}
             found["recovery"] = width_recovery(plan, layout_of(data, unit.task.protocol), data.truth)
             found["predictions_sha256"] = _sha(predictions)
             if isinstance(model, ClusteredModel):
@@ -378,7 +430,7 @@ class Pipeline:
         return self.stages.get("test", key, compute)
 
 
-def _ledger(plan: EmbeddingPlan, model: nn.Module, unit: Unit, data: Dataset) -> dict[str, Any]:
+def _sizes(plan: EmbeddingPlan, model: nn.Module, unit: Unit, data: Dataset) -> dict[str, Any]:
     layout = layout_of(data, unit.task.protocol)
     ledger = ledger_of(plan, model, layout)
     sample = ids_of(data.split("valid").take(slice(0, 256))).to(unit.task.protocol.device)
@@ -393,7 +445,6 @@ def _ledger(plan: EmbeddingPlan, model: nn.Module, unit: Unit, data: Dataset) ->
         "optimizer_bytes": 2 * 4 * sum(p.numel() for p in model.parameters()),
         "values_per_lookup": values_per_lookup(plan, layout),
         "flops_per_row": flops_per_row(model, sample),
-        **_latencies(model, data.split("valid"), unit.task.protocol.device),
     }
 
 
@@ -442,13 +493,20 @@ def score(predictions: Mapping[str, np.ndarray], data: Dataset) -> dict[str, flo
     test = data.split("test")
     found: dict[str, float | None] = {"expected_auc": None, "expected_logloss": None}
     for name in ("valid", "test"):
-        labels = data.split(name).labels
-        found[f"{name}_auc"] = metrics.auc(labels, predictions[name])
-        found[f"{name}_logloss"] = metrics.logloss(labels, predictions[name])
+        found |= split_scores(name, data, predictions[name])
     if test.probabilities is not None:
         found["expected_auc"] = metrics.expected_auc(test.probabilities, predictions["test"])
         found["expected_logloss"] = metrics.expected_logloss(test.probabilities, predictions["test"])
     return found
+
+
+def split_scores(name: str, data: Dataset, logits: np.ndarray) -> dict[str, float]:
+    """Return `NAME_auc` and `NAME_logloss` of the predictions of split `name`, logits [N]."""
+    labels = data.split(name).labels
+    return {
+        f"{name}_auc": metrics.auc(labels, logits),
+        f"{name}_logloss": metrics.logloss(labels, logits),
+    }
 
 
 def _save_diagnostics(folder: Path, diagnostics: Mapping[str, Any]) -> None:
@@ -462,6 +520,12 @@ def _save_diagnostics(folder: Path, diagnostics: Mapping[str, Any]) -> None:
     rest = {k: plain(v) for k, v in known.items() if k not in arrays}
     # Scalars of numpy and torch inside lists are the numbers that they hold.
     (folder / "diagnostics.json").write_text(json.dumps(rest, default=lambda value: value.tolist()))
+
+
+def read_diagnostics(search_folder: Path, derive_folder: Path) -> dict[str, Any]:
+    """Return what the search and derive stages kept by `task.diagnose` as JSON."""
+    folders = {"search": search_folder, "derive": derive_folder}
+    return {name: json.loads((folder / "diagnostics.json").read_text()) for name, folder in folders.items()}
 
 
 def record_head(unit: Unit, data_dir: Path | None, threads: int) -> dict[str, Any]:
@@ -513,10 +577,7 @@ def _run(unit: Unit, pipeline: Pipeline) -> dict[str, Any]:
     train, test = read_meta(train_folder), read_meta(test_folder)
     search, derive = read_meta(search_folder), read_meta(derive_folder)
     predictions = load_file(test_folder / "predictions.safetensors")
-    diagnostics = {
-        "search": json.loads((search_folder / "diagnostics.json").read_text()),
-        "derive": json.loads((derive_folder / "diagnostics.json").read_text()),
-    }
+    diagnostics = read_diagnostics(search_folder, derive_folder)
     if _sha(predictions) != test["predictions_sha256"]:
         raise StoreError(f"{test_folder}: predictions were changed after they were made; delete the folder.")
     scores = score(predictions, data)
