@@ -34,7 +34,7 @@ class AdaFSConfig:
         0.5,
         "share of the fields that hard selection keeps, rounded down, at least one field",
         source="code: half",
-        space={"type": "float", "low": 0.1, "high": 0.9},
+        space={"type": "float", "low": 0.1, "high": 0.9, "when": {"selection": "hard"}},
     )
     batch_norm: bool = setting(
         False,

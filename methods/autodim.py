@@ -52,6 +52,7 @@ class AutoDimConfig:
         PAPER_TAU_STEPS,
         "training steps until the temperature is at its floor 0.01; none: all steps of the search",
         source="paper: 0.00005 a step at batch 2000",
+        space={"type": "int", "low": 200, "high": 20_000, "log": True},
     )
     epochs: int | None = setting(None, "epochs of the search; none: the protocol's", source="inferred")
 

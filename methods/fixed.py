@@ -20,7 +20,10 @@ class FixedConfig:
         stage="derive",
     )
     factor: float = setting(
-        1.0, "width as a multiple of the base width d, whatever d is (rounded down)", stage="derive"
+        1.0,
+        "width as a multiple of the base width d, whatever d is (rounded down)",
+        space={"type": "categorical", "choices": [0.25, 0.5, 1.0, 2.0]},
+        stage="derive",
     )
 
     def __post_init__(self) -> None:

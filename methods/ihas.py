@@ -161,7 +161,7 @@ class IHASConfig:
         1,
         "training steps per structure step when bi-level",
         source="inferred",
-        space={"type": "int", "low": 1, "high": 10},
+        space={"type": "int", "low": 1, "high": 10, "when": {"bilevel": True}},
     )
     warmup_epochs: int = setting(
         2,
@@ -176,7 +176,7 @@ class IHASConfig:
         2,
         "clusters",
         source="paper's first experiment",
-        space={"type": "int", "low": 2, "high": 8},
+        space={"type": "int", "low": 2, "high": 8, "when": {"clusters": ["kmeans", "random"]}},
         stage="derive",
     )
     clusters: Literal["kmeans", "random", "field", "none"] = setting(
@@ -204,7 +204,7 @@ class IHASConfig:
         0.5,
         "share of gates kept with selection = topk",
         source="inferred",
-        space={"type": "float", "low": 0.1, "high": 0.9},
+        space={"type": "float", "low": 0.1, "high": 0.9, "when": {"selection": "topk"}},
         stage="derive",
     )
     cluster_on: ClusterInput = setting(

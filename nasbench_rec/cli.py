@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from tyro.conf import OmitSubcommandPrefixes, Positional, UseAppendAction, arg, subcommand
@@ -288,10 +288,15 @@ class LeaderboardVerb(_Study):
     """Plan budgets, as shares of the uniform model's embedding bytes."""
     trainings: float | None = None
     """Search budget, in full trainings of the uniform model."""
+    tuned: str | None = None
+    """Name of an equal tuning in the store: each method as it is and as tuned there, on test data, side by side."""
 
     def run(self) -> int:
         """Run and report."""
         from nasbench_rec.studies.leaderboard import read_leaderboard, shipped, shipped_names
+
+        if self.tuned is not None:
+            return self._run_tuned(self.tuned)
 
         file = self.file or "leaderboard"
         found = (
@@ -302,6 +307,24 @@ class LeaderboardVerb(_Study):
         units = self._changed(found, "methods", "ratios", "seeds", "trainings").units(self.data_dir)
         store, failed = self._execute(units)
         _report(store, self.out or self.store / "leaderboard", units)
+        return 1 if failed else 0
+
+    def _run_tuned(self, name: str) -> int:
+        """Test the configurations of an equal tuning; its settings hold, its seeds do not."""
+        from nasbench_rec.store import Store
+        from nasbench_rec.studies.tuning import pairs, plan_frame, read_tuned
+
+        given = [o for o in ("file", "ratios", "trainings", "set") if getattr(self, o) not in ((), None)]
+        if given:
+            raise ConfigError(f"--tuned brings its own settings and budgets: leave out {', '.join(given)}.")
+        found = read_tuned(Store(self.store), name)
+        chosen = {k: getattr(self, k) for k in ("methods", "datasets", "backbones")}
+        planned = pairs(found, chosen, 3 if self.seeds is None else self.seeds, self.data_dir)
+        units = {unit.key: unit for pair in planned for unit in (pair.default, pair.tuned)}
+        store, failed = self._execute(list(units.values()))
+        _report_tuning(
+            store, self.out or self.store / "studies" / name / "report", found, plan_frame(planned)
+        )
         return 1 if failed else 0
 
 
@@ -343,6 +366,143 @@ class Ablate(_Study):
                 raise ConfigError(f"{path}: figures: {unknown('figure', figure, FIGURES)}")
         found = self._changed(found)
         return found if self.seeds is None else found.with_seeds(self.seeds)
+
+
+@dataclass(frozen=True)
+class StudyVerb(_Study):
+    """Search hyper-parameters: run the trials that are missing, then print and write what they show.
+
+    Without a name the studies that come with the package are listed; `study show NAME` reads one that a store
+    holds and runs nothing. Scores are those of validation data; `leaderboard --tuned` tests what was found. A file
+    that names several methods is an equal tuning: one study for each of them, with equal trials.
+    """
+
+    words: Annotated[
+        Positional[tuple[str, ...]],
+        arg(
+            metavar="[show] [NAME|FILE]", help="A shipped study or a TOML file; after `show` a study's name."
+        ),
+    ] = ()
+    engine: Literal["optuna", "ray"] = "optuna"
+    """optuna: ask and tell, the Optuna storage is the truth; ray: Ray Tune with Optuna's samplers."""
+    trials: int | None = None
+    """Number of trials."""
+    seconds: float | None = None
+    """Begin no trial after so many seconds of wall-clock time, over all calls."""
+    sampler: Literal["tpe", "gp", "cmaes", "nsga2", "qmc", "random", "grid"] | None = None
+    """Who chooses the next configuration."""
+    pruner: Literal["none", "median", "asha", "hyperband", "wilcoxon"] | None = None
+    """Who stops a trial early."""
+    objectives: tuple[str, ...] = ()
+    """What is wanted, on validation data: valid_auc, valid_logloss, embedding_bytes, ..."""
+    trial_seconds: float | None = None
+    """A trial that takes longer is ended and recorded as failed."""
+    trial_gib: float | None = None
+    """A trial that uses more memory than so many GiB is ended and recorded as failed."""
+    storage: str | None = None
+    """URL of an Optuna storage (a database); by default a journal file in the store."""
+    name: str | None = None
+    """The study's name in the store; by default the file's, with what is not as there."""
+
+    def run(self) -> int:
+        """List, show, or run and report."""
+        from nasbench_rec.studies.study import describe_studies, shipped_studies
+
+        if not self.words:
+            return _show_list(describe_studies(), ("name", "title", "question"), False)
+        if self.words[0] == "show":
+            return self._show(self.words[1:])
+        if len(self.words) > 1:
+            raise ConfigError(f"study {' '.join(self.words)}: give one study, or `study show NAME`.")
+        from nasbench_rec.studies.study import shipped_study
+        from nasbench_rec.studies.tuning import is_tuning
+
+        text = self.words[0]
+        path = shipped_study(text) if _is_shipped(text, shipped_studies(), "study") else Path(text)
+        return self._tune(path) if is_tuning(path) else self._search(path)
+
+    def _show(self, names: tuple[str, ...]) -> int:
+        from nasbench_rec.store import Store
+        from nasbench_rec.studies.running import studies_of
+
+        store = Store(self.store)
+        if not names:
+            known = studies_of(store)
+            _print("\n".join(known) if known else f"{store.path} holds no study; run one: nasbench-rec study")
+        for name in names:
+            _report_study(store, name, self.out)
+        return 0
+
+    def _search(self, path: Path) -> int:
+        from nasbench_rec.store import Store
+        from nasbench_rec.studies.study import read_study
+
+        read = read_study(path)
+        study = self._with_options(read)
+        name = self.name or self._name(path.stem, read, study)
+        store = Store(self.store)
+        self._run(name, study, store)
+        return _report_study(store, name, self.out)
+
+    def _with_options(self, study: Any) -> Any:
+        options = (
+            ("trials", "seconds", "objectives") if hasattr(study, "objectives") else ("trials", "seconds")
+        )
+        changed = self._changed(study, *options)
+        if self.seeds is not None:
+            first = study.seeds[0]
+            changed = dataclasses.replace(changed, seeds=tuple(range(first, first + self.seeds)))
+        for part in ("sampler", "pruner"):
+            if (kind := getattr(self, part)) is not None:
+                named = dataclasses.replace(getattr(study, part), name=kind)
+                changed = dataclasses.replace(changed, **{part: named})
+        return changed
+
+    def _name(self, stem: str, read: Any, study: Any) -> str:
+        """Return the file's name, and the data sets, backbones, sampler and engine that are not as there."""
+        parts = [stem]
+        for option in ("datasets", "backbones"):
+            if getattr(study, option) != getattr(read, option):
+                parts += getattr(study, option)
+        parts += [study.sampler.name] if study.sampler != read.sampler else []
+        return "-".join([*parts, *(["ray"] if self.engine == "ray" else [])])
+
+    def _run(self, name: str, study: Any, store: Any) -> None:
+        from nasbench_rec import progress
+        from nasbench_rec.studies import optuna_engine
+        from nasbench_rec.studies.running import Options
+        from nasbench_rec.studies.sandbox import Limits
+
+        if self.workers < 1 or self.threads < 1:
+            raise ConfigError("--workers and --threads must be at least 1.")
+        limit = None if self.trial_gib is None else int(self.trial_gib * 2**30)
+        limits = Limits(self.trial_seconds, limit)
+        options = Options(self.workers, self.threads, self.address, self.data_dir, limits, self.storage)
+        engine: Any = optuna_engine
+        with progress.watch(progress.TrialWatcher) as observer:
+            engine.run(study.bind(self.data_dir), name, store, options, observer)
+
+    def _tune(self, path: Path) -> int:
+        from nasbench_rec.store import Store
+        from nasbench_rec.studies.tuning import collect, read_tuning
+
+        read = read_tuning(path)
+        tuning, store = self._with_options(read), Store(self.store)
+        name = self.name or self._name(path.stem, read, tuning)
+        studies = tuning.studies(name)
+        for study in studies.values():
+            study.bind(self.data_dir)
+        for title, study in studies.items():
+            sys.stderr.write(f"{title}\n")
+            self._run(title, study, store)
+        found = collect(tuning, name, store)
+        for entry in found.entries:
+            before = "failed" if entry.default_valid is None else f"{entry.default_valid:.4f}"
+            text = f"{entry.dataset} {entry.backbone} {entry.method}: validation AUC {before} -> "
+            text += f"{entry.tuned_valid:.4f} in {entry.trials} trials ({entry.failed} failed)"
+            _print(f"{text}; {entry.changes or 'the defaults were best'}")
+        _print(f"test them: nasbench-rec leaderboard --tuned {name} --store {self.store}")
+        return 0 if len(found.entries) == len(studies) else 1
 
 
 @dataclass(frozen=True)
@@ -399,6 +559,7 @@ Verb = (
     | Annotated[Run, subcommand("run")]
     | Annotated[LeaderboardVerb, subcommand("leaderboard")]
     | Annotated[Ablate, subcommand("ablate")]
+    | Annotated[StudyVerb, subcommand("study")]
     | Annotated[Report, subcommand("report")]
     | Annotated[Verify, subcommand("verify")]
 )
@@ -509,6 +670,29 @@ def _report_ablation(store: Any, out: Path, name: str, ablation: Any, plan: Any)
     paths = write_ablation(plan, records, name=name, figures=ablation.figures, out=out, **known)
     print_ablation(plan, records, console=_console(), **known)
     _print(stages_line(use for record in records.values() for use in record["stages"]))
+    _written(paths)
+
+
+def _report_study(store: Any, name: str, out: Path | None) -> int:
+    from nasbench_rec.reports.study import StudyFrames, print_study, write_study
+    from nasbench_rec.studies.reading import read
+    from nasbench_rec.studies.running import folder_of, read_head
+
+    frames = StudyFrames(**read(name, store))
+    contour = tuple(tuple(pair) for pair in read_head(store, name)["words"]["contour"])
+    paths = write_study(frames, out or folder_of(store, name) / "report", contour)
+    print_study(frames, _console())
+    _written(paths)
+    return 0 if (frames.trials["state"] == "complete").any() else 1
+
+
+def _report_tuning(store: Any, out: Path, found: Any, plan: Any) -> None:
+    from nasbench_rec.reports.tuning import print_tuning, write_tuning
+
+    frame = store.frame()
+    records = frame[frame["key"].isin([*plan["default_key"], *plan["tuned_key"]])]
+    paths = write_tuning(plan, records, name=Path(found.name).name, title=found.title, out=out)
+    print_tuning(plan, records, title=found.title, console=_console())
     _written(paths)
 
 

@@ -25,6 +25,8 @@ Record = dict[str, Any]
 class Watcher:
     """Prints a line for each finished unit, and how long the rest may take."""
 
+    what = "units"
+
     def __init__(self, console: Console, bar: Progress | None) -> None:
         self.console, self.bar = console, bar
         self.todo = self.finished_count = 0
@@ -33,29 +35,56 @@ class Watcher:
 
     def started(self, total: int, done: int) -> None:
         """Say how much is to do."""
-        self.todo, self.begin = total - done, time.perf_counter()
-        self.console.print(Text(f"{total} units, {done} done before, {self.todo} to run"))
+        self.todo, self.begin = max(total - done, 0), time.perf_counter()
+        self.finished_count = 0
+        self.console.print(Text(f"{total} {self.what}, {done} done before, {self.todo} to run"))
         if self.bar and self.todo:
-            self.task = self.bar.add_task("units", total=self.todo)
+            self.task = self.bar.add_task(self.what, total=self.todo)
 
     def finished(self, record: Record) -> None:
         """Print a finished unit."""
-        self.finished_count += 1
         self.uses += record["stages"]
-        line = f"[{self.finished_count}/{self.todo}] {unit_line(record)}"
+        self.advance(unit_line(record), record["status"] != "ok")
+
+    def advance(self, text: str, failed: bool) -> None:
+        """Print one more line, and how long the rest may take."""
+        self.finished_count += 1
+        line = f"[{self.finished_count}/{self.todo}] {text}"
         if self.bar:
             self.bar.advance(self.task)
         else:
-            rest = (
-                (time.perf_counter() - self.begin) / self.finished_count * (self.todo - self.finished_count)
-            )
-            line += f" | {_time(rest)} left"
-        self.console.print(Text(line, style="red" if record["status"] != "ok" else ""), soft_wrap=True)
+            each = (time.perf_counter() - self.begin) / self.finished_count
+            line += f" | {_time(each * max(self.todo - self.finished_count, 0))} left"
+        self.console.print(Text(line, style="red" if failed else ""), soft_wrap=True)
 
     def summary(self) -> None:
         """Say which stages were computed and which were found."""
-        if self.finished_count:
+        if self.uses:
             self.console.print(Text(stages_line(self.uses)))
+
+
+class TrialWatcher(Watcher):
+    """The same for the trials of a study."""
+
+    what = "trials"
+
+    def finished(self, record: Record) -> None:
+        """Print a finished trial."""
+        self.advance(trial_line(record), record["state"] not in ("complete", "pruned"))
+
+
+def trial_line(line: Record) -> str:
+    """Return one line of a finished trial: state or values, parameters, seconds, searches found."""
+    values = ", ".join(f"{name} {value:.5g}" for name, value in line["values"].items())
+    params = ", ".join(f"{name} {_value(value)}" for name, value in line["params"].items())
+    state = line["state"].upper() if line["reason"] else line["state"]
+    what = values or f"{state}: {line['reason']}"
+    found = ", search found" if line["reused"] else ""
+    return f"trial {line['number']}: {what} ({params or 'defaults'}; {line['seconds']:.1f} s{found})"
+
+
+def _value(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def stages_line(uses: Iterable[Record]) -> str:
@@ -120,11 +149,11 @@ def _time(seconds: float) -> str:
 
 
 @contextmanager
-def watch() -> Iterator[Watcher]:
+def watch(kind: type[Watcher] = Watcher) -> Iterator[Watcher]:
     """Watch a run on standard error."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        watcher = Watcher(console, None)
+        watcher = kind(console, None)
         yield watcher
     else:
         columns = (
@@ -135,6 +164,6 @@ def watch() -> Iterator[Watcher]:
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=console, transient=True) as bar:
-            watcher = Watcher(console, bar)
+            watcher = kind(console, bar)
             yield watcher
     watcher.summary()

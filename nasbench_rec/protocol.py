@@ -23,16 +23,30 @@ class Protocol:
     dim: int = setting(16, "base embedding width d")
     hidden: tuple[int, ...] = setting((16, 8), "widths of the MLP's hidden layers")
     batch_norm: bool = setting(True, "batch normalisation in the MLP")
-    dropout: float = setting(0.2, "dropout in the MLP")
+    dropout: float = setting(0.2, "dropout in the MLP", space={"type": "float", "low": 0.0, "high": 0.5})
     cross_layers: int = setting(3, "cross layers of DCN and DCN-v2")
     alignment: Alignment = setting("linear", "how unequal widths meet: linear | zero_pad | concat")
     optimizer: TableOptimizer = setting(
         "row_adam", "row_adam: only rows in the batch move; dense_adam: torch's Adam over whole tables"
     )
-    lr: float = setting(1e-3, "learning rate of Adam")
-    weight_decay: float = setting(1e-6, "L2 (coupled, as in Adam) on all dense weights")
-    embedding_l2: float = setting(1e-6, "L2 on tables: on looked-up rows (row_adam) or all rows (dense_adam)")
-    embedding_std: float = setting(0.01, "standard deviation of the tables' initial values")
+    lr: float = setting(
+        1e-3, "learning rate of Adam", space={"type": "float", "low": 3e-4, "high": 1e-2, "log": True}
+    )
+    weight_decay: float = setting(
+        1e-6,
+        "L2 (coupled, as in Adam) on all dense weights",
+        space={"type": "float", "low": 1e-8, "high": 1e-3, "log": True},
+    )
+    embedding_l2: float = setting(
+        1e-6,
+        "L2 on tables: on looked-up rows (row_adam) or all rows (dense_adam)",
+        space={"type": "float", "low": 1e-8, "high": 1e-3, "log": True},
+    )
+    embedding_std: float = setting(
+        0.01,
+        "standard deviation of the tables' initial values",
+        space={"type": "float", "low": 1e-4, "high": 0.3, "log": True},
+    )
     clip_norm: float = setting(0.0, "clip the gradient norm of dense weights; 0: off")
     batch_size: int = setting(2048, "rows a step")
     epochs: int = setting(30, "most epochs")
