@@ -17,6 +17,8 @@ from nasbench_rec.errors import StoreError, unknown
 from nasbench_rec.store import Store
 
 Engine = Literal["optuna", "ray"]
+LOCK_SECONDS = 5.0
+"""How long a driver waits for another one of the same study to end (a killed one is gone at once)."""
 RETRIES = 2
 """How often a trial is asked again whose worker, node or driver died."""
 
@@ -78,7 +80,7 @@ def opened(bound: BoundStudy, name: str, engine: Engine, store: Store, storage: 
     folder = folder_of(store, name)
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder / ".lock", timeout=5):
+        with FileLock(folder / ".lock", timeout=LOCK_SECONDS):
             _check_head(bound, name, engine, store, storage)
             yield folder
     except Timeout:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nasbench_rec.studies.study import BoundStudy
 
+from nasbench_rec.config import canonical
 from nasbench_rec.seeds import stream
 
 if TYPE_CHECKING:
@@ -111,9 +112,11 @@ def first_points(bound: BoundStudy) -> list[dict[str, Any]]:
     if bound.study.sampler.name != "grid":
         return default
     names = [d.name for d in bound.space]
-    points = [dict(zip(names, values, strict=True)) for values in product(*(d.grid() for d in bound.space))]
-    Random(bound.study.sampler.seed).shuffle(points)
-    return [*default, *(point for point in points if point not in default)]
+    every = (dict(zip(names, values, strict=True)) for values in product(*(d.grid() for d in bound.space)))
+    points = {canonical(point): point for point in map(bound.asked, every)}  # conditions make some alike
+    shuffled = list(points.values())
+    Random(bound.study.sampler.seed).shuffle(shuffled)
+    return [*default, *(point for point in shuffled if point not in default)]
 
 
 def most_trials(bound: BoundStudy) -> int | None:

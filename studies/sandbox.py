@@ -393,7 +393,7 @@ class Sandbox:
         self.close()
 
 
-def _size(count: int) -> str:
+def _size(count: float) -> str:
     """Return bytes in the largest binary unit that they fill."""
-    power = min((max(count, 1).bit_length() - 1) // 10, 3)
+    power = min((max(int(count), 1).bit_length() - 1) // 10, 3)
     return f"{round(count / 1024**power, 2):g} {('B', 'KiB', 'MiB', 'GiB')[power]}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, TypeAlias
 
 from nasbench_rec.config import build, plain
@@ -138,7 +138,8 @@ def _meets(value: Any, wanted: Any) -> bool:
 def space_of(method: Method, wanted: Mapping[str, Mapping[str, Any]]) -> Space:
     """Return the space `wanted` (names to changes of their ranges), or all that the method declares if empty.
 
-    A dimension whose condition names another stands behind it.
+    A dimension whose condition names another stands behind it; conditions on settings that do not vary are decided
+    here.
     """
     declared = _declared(method)
     names = list(wanted) or [n for n in declared if not n.startswith(PROTOCOL)]
@@ -150,7 +151,19 @@ def space_of(method: Method, wanted: Mapping[str, Mapping[str, Any]]) -> Space:
     for name in names:
         if name not in known:
             raise ConfigError(f"space: {unknown('setting', name, known)}")
-    return _ordered([_dimension(n, {**declared.get(n, {}), **wanted.get(n, {})}) for n in names])
+    found = [_dimension(n, {**declared.get(n, {}), **wanted.get(n, {})}) for n in names]
+    return _ordered([_decided(dimension, names, method.config) for dimension in found])
+
+
+def _decided(dimension: Dimension, names: Sequence[str], config: Any) -> Dimension:
+    """Return the dimension without the conditions that hold anyway; one that can never hold is a ConfigError."""
+    for name, wanted in dimension.when.items():
+        if name not in names and not _meets(plain(getattr(config, name, None)), wanted):
+            raise ConfigError(
+                f"space.{dimension.name}: asked only where {name} = {wanted}; here it is "
+                f"{getattr(config, name, None)!r}. Set it so in [settings], or leave the dimension out."
+            )
+    return replace(dimension, when={k: v for k, v in dimension.when.items() if k in names})
 
 
 def _settings(method: Method) -> list[str]:

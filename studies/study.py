@@ -20,7 +20,7 @@ from nasbench_rec.studies.space import PROTOCOL, Space, decode, encode, space_of
 from nasbench_rec.config import build, plain, read_toml
 from nasbench_rec.errors import ConfigError, unknown
 from nasbench_rec.protocol import Protocol
-from nasbench_rec.registry import Method, resolve_dataset, resolve_method
+from nasbench_rec.registry import Method, dataset_class, resolve_dataset, resolve_method
 from nasbench_rec.searcher import derive_settings
 from nasbench_rec.seeds import Seeds
 from nasbench_rec.unit import DataRef, Task, Unit
@@ -149,6 +149,8 @@ class Study:
         """Return the study with its source files looked up; names, settings and ranges are checked here."""
         from nasbench_rec.pipeline import check_backbone
 
+        for dataset in self.datasets:
+            dataset_class(dataset)
         check_settings(self.settings, [self.base()], [self.method], self.datasets)
         for backbone in self.backbones:
             check_backbone(backbone)
@@ -191,8 +193,11 @@ class BoundStudy:
     @cached_property
     def default_params(self) -> dict[str, Any]:
         """The encoded parameters of the trial of the defaults: those that lie in their ranges and would be asked."""
-        inside = encode(self.defaults, self.space)
-        return suggest(_Fixed(inside), self.space, self.defaults, inside)
+        return self.asked(encode(self.defaults, self.space))
+
+    def asked(self, values: Values) -> dict[str, Any]:
+        """Return those of the encoded values that are asked for, as their conditions say."""
+        return suggest(_Fixed(values), self.space, self.defaults, values)
 
     def ask(self, trial: Any) -> dict[str, Any]:
         """Ask a trial of Optuna (or what stands for one) for encoded parameters."""
@@ -255,10 +260,8 @@ class BoundStudy:
         if sampler == "grid":
             for dimension in self.space:
                 dimension.grid()
-        if sampler in ("grid", "cmaes") and any(d.when for d in self.space):
-            raise ConfigError(
-                f"study: the sampler {sampler} knows no conditional dimensions; take tpe or random."
-            )
+        if sampler == "cmaes" and any(d.when for d in self.space):
+            raise ConfigError("study: the sampler cmaes knows no conditional dimensions; take tpe or random.")
 
     def describe(self) -> dict[str, Any]:
         """Return what makes it this study and no other, as JSON-able data; lengths and words are not part of it."""
