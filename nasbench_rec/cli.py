@@ -393,6 +393,8 @@ class StudyVerb(_Study):
     """Who chooses the next configuration."""
     pruner: Literal["none", "median", "asha", "hyperband", "wilcoxon"] | None = None
     """Who stops a trial early."""
+    methods: tuple[str, ...] = ()
+    """Of an equal tuning: its methods."""
     objectives: tuple[str, ...] = ()
     """What is wanted, on validation data: valid_auc, valid_logloss, embedding_bytes, ..."""
     trial_seconds: float | None = None
@@ -437,6 +439,8 @@ class StudyVerb(_Study):
         from nasbench_rec.store import Store
         from nasbench_rec.studies.study import read_study
 
+        if self.methods:
+            raise ConfigError(f"{path}: is a study of one method; --methods is for equal tunings.")
         read = read_study(path)
         study = self._with_options(read)
         name = self.name or self._name(path.stem, read, study)
@@ -488,6 +492,8 @@ class StudyVerb(_Study):
 
         read = read_tuning(path)
         tuning, store = self._with_options(read), Store(self.store)
+        if self.methods:
+            tuning = tuning.only(self.methods)
         name = self.name or self._name(path.stem, read, tuning)
         studies = tuning.studies(name)
         for study in studies.values():

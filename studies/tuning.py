@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +65,11 @@ class Tuning:
         for name in self.space:
             if name not in self.methods:
                 raise ConfigError(f"tuning: space.{name}: no method of this tuning; they are {self.methods}.")
+
+    def only(self, methods: Sequence[str]) -> Tuning:
+        """Return the tuning of these methods."""
+        space = {name: own for name, own in self.space.items() if name in methods}
+        return replace(self, methods=tuple(methods), space=space)
 
     def studies(self, name: str) -> dict[str, Study]:
         """Return the studies by name, `NAME/METHOD-DATASET-BACKBONE`, the reference's first."""
