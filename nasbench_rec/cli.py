@@ -740,8 +740,16 @@ def _show_one(entry: dict[str, Any], as_json: bool) -> int:
         line = Text(f"  {s['name']} = {s['default']!r}", style="cyan") + Text(
             f"  {s['help']}", style="default"
         )
-        console.print(line + Text(f"  [{s['source']}]" if s.get("source") else ""), soft_wrap=True)
+        line += Text(f"  [{s['source']}]" if s.get("source") else "")
+        console.print(line + Text(f"  {_range(s['space'])}" if s.get("space") else ""), soft_wrap=True)
     return 0
+
+
+def _range(space: dict[str, Any]) -> str:
+    """Return in words which values a study tries."""
+    if space["type"] == "categorical":
+        return "{" + ", ".join(map(str, space["choices"])) + "}"
+    return f"{{{space['low']:g} to {space['high']:g}{', logarithmic' if space.get('log') else ''}}}"
 
 
 if __name__ == "__main__":
