@@ -46,7 +46,7 @@ _START = (
 
 @dataclass(frozen=True)
 class Limits:
-    """What a trial may take: wall-clock seconds, and bytes of resident memory (torch's share of 0.3 GB included)."""
+    """What a trial may take: wall-clock seconds, and bytes of resident memory (0.4 GB for torch alone)."""
 
     seconds: float | None = None
     bytes: int | None = None
