@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+from nasbench_rec.studies._ray import started
 
 from nasbench_rec.pipeline import record_head, run_unit
 from nasbench_rec.store import Record, Store
@@ -59,34 +60,12 @@ def _in_process(
 
 
 def _on_ray(units: Sequence[Unit], root: Path, workers: Workers, data_dir: Path | None) -> Iterator[Record]:
-    # Ray reads these when it is imported; one user's run on one machine needs neither tokens nor statistics.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # By default Ray's workers have a low priority: beside any other load they would starve.
-    os.environ.setdefault("RAY_worker_niceness", "0")
-    import ray
+    with started(workers.count * workers.threads, workers.address):
+        import ray
 
-    ray.init(**_ray_options(workers))
-    try:
         task = ray.remote(num_cpus=workers.threads, max_retries=0)(run_unit)
         source = data_dir.resolve() if data_dir else None
         yield from _collect(task, units, root, source, workers)
-    finally:
-        ray.shutdown()
-
-
-def _ray_options(workers: Workers) -> dict[str, Any]:
-    if workers.address is not None:
-        return {"address": workers.address, "log_to_driver": False, "logging_level": "error"}
-    return {
-        "address": "local",
-        "num_cpus": workers.count * workers.threads,
-        "include_dashboard": False,
-        "log_to_driver": False,
-        "logging_level": "error",
-        "object_store_memory": 128 * 1024**2,
-    }
 
 
 def _collect(

@@ -6,9 +6,7 @@ order and each in one write, so that at any moment every configuration is either
 
 from __future__ import annotations
 
-import logging
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
@@ -17,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from nasbench_rec.studies.running import RETRIES, Options, TrialObserver, opened
 from nasbench_rec.studies.samplers import first_points, make_pruner, make_sampler, most_trials
-from nasbench_rec.studies.storage import JOURNAL, create, mend_journal, open_storage
+from nasbench_rec.studies.storage import JOURNAL, create, mend_journal, open_storage, quiet
 from nasbench_rec.studies.study import PRUNABLE, BoundStudy
 from nasbench_rec.studies.trials import busy_seconds, counted
 from nasbench_rec.studies.workers import Worker, make_workers
@@ -34,7 +32,7 @@ Message = dict[str, Any]
 
 def run(bound: BoundStudy, name: str, store: Store, options: Options, observer: TrialObserver) -> None:
     """Run what is missing of a study. Killed at any moment, the same call continues."""
-    with _quiet(), opened(bound, name, "optuna", store, options.storage) as folder:
+    with quiet(), opened(bound, name, "optuna", store, options.storage) as folder:
         if options.storage is None:
             mend_journal(folder / JOURNAL)
         study = create(bound, name, "optuna", open_storage(folder, options.storage))
@@ -47,21 +45,6 @@ def run(bound: BoundStudy, name: str, store: Store, options: Options, observer: 
             finally:
                 for worker in workers:
                     worker.close()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Optuna's own lines and its notes on experimental parts out of the way; its errors stay."""
-    import optuna
-
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            yield
-    finally:
-        optuna.logging.set_verbosity(level)
 
 
 @contextmanager
