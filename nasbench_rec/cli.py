@@ -503,12 +503,9 @@ class StudyVerb(_Study):
             self._run(title, study, store)
         found = collect(tuning, name, store)
         for entry in found.entries:
-            before = "failed" if entry.default_valid is None else f"{entry.default_valid:.4f}"
-            text = f"{entry.dataset} {entry.backbone} {entry.method}: validation AUC {before} -> "
-            text += f"{entry.tuned_valid:.4f} in {entry.trials} trials ({entry.failed} failed)"
-            _print(f"{text}; {entry.changes or 'the defaults were best'}")
+            _print(entry.line)
         _print(f"test them: nasbench-rec leaderboard --tuned {name} --store {self.store}")
-        return 0 if len(found.entries) == len(studies) else 1
+        return 1 if any(entry.number is None for entry in found.entries) else 0
 
 
 @dataclass(frozen=True)

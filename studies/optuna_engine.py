@@ -128,6 +128,8 @@ class _Driver:
                 self._start(idle.pop())
             if not self.running:
                 return
+            for worker in idle:
+                worker.rest()
             ready, _ = wait(self.running, return_when=FIRST_COMPLETED)
             for future in ready:
                 job = self.running.pop(future)

@@ -61,14 +61,15 @@ STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 def run(bound: BoundStudy, name: str, store: Store, options: Options, observer: TrialObserver) -> None:
     """Run what is missing of a study. Killed at any moment, the same call continues."""
     _check(bound, options)
-    with opened(bound, name, "ray", store, None) as folder, _settings(), _hearing(bound, observer):
+    with opened(bound, name, "ray", store, None) as folder, _settings():
         root = folder / "tune"
         most = most_trials(bound)
         total = bound.study.trials if most is None else min(bound.study.trials, most)
         trials = ended_trials(root)
         observer.started(total, len(trials))
         if _wanted(bound, trials, total):
-            with started(options.workers * options.threads, options.address):
+            cpus = options.workers * options.threads
+            with _hearing(bound, root, observer), started(cpus, options.address):
                 _run_missing(bound, store, options, root, total)
         mirror(bound, name, folder, ended_trials(root))
 
@@ -343,13 +344,13 @@ class _Talk:
         return {OUTCOMES: json.dumps(self.outcomes), CURVE: json.dumps(self.curve)}
 
 
-_HEARD: list[tuple[BoundStudy, TrialObserver]] = []
+_HEARD: list[tuple[BoundStudy, Path, TrialObserver]] = []
 """Who watches the study that runs in this process: Tune pickles its callbacks, and a console cannot be."""
 
 
 @contextmanager
-def _hearing(bound: BoundStudy, observer: TrialObserver) -> Iterator[None]:
-    _HEARD.append((bound, observer))
+def _hearing(bound: BoundStudy, root: Path, observer: TrialObserver) -> Iterator[None]:
+    _HEARD.append((bound, root, observer))
     try:
         yield
     finally:
@@ -360,13 +361,14 @@ def heard(trial: Any, trials: list[Any]) -> None:
     """Tell the observer of a trial of Tune that has ended."""
     if not _HEARD:
         return
-    bound, observer = _HEARD[-1]
+    bound, root, observer = _HEARD[-1]
+    earlier = sum(int(folder.name.partition("-")[2]) for folder in experiments(root)[:-1])
     ended = end_of(trial)
     values = bound.value(ended.outcomes) if ended.state == "COMPLETE" else ()
     uses = [use for outcome in ended.outcomes for use in outcome["stages"]]
     observer.finished(
         {
-            "number": trials.index(trial),
+            "number": earlier + trials.index(trial),
             "state": STATES[ended.state],
             "reason": ended.reason,
             "values": dict(zip(bound.study.objectives, values, strict=False)),

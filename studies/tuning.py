@@ -126,10 +126,11 @@ class Tuned:
     ratio: float | None
     trials: int
     failed: int
-    number: int
+    number: int | None
+    """The trial that was chosen; None: no trial succeeded."""
     seconds: float
     default_valid: float | None
-    tuned_valid: float
+    tuned_valid: float | None
     settings: Values
     protocol: Values
 
@@ -137,6 +138,17 @@ class Tuned:
     def changes(self) -> str:
         """What was chosen, in words."""
         return ", ".join(f"{k} {_short(v)}" for k, v in {**self.protocol, **self.settings}.items())
+
+    @property
+    def line(self) -> str:
+        """The entry in one line."""
+        where = f"{self.dataset} {self.backbone} {self.method}"
+        if self.tuned_valid is None:
+            return f"{where}: none of {self.trials} trials succeeded; it keeps its defaults"
+        before = "failed" if self.default_valid is None else f"{self.default_valid:.4f}"
+        scores = f"validation AUC {before} -> {self.tuned_valid:.4f}"
+        chosen = self.changes or "the defaults were best"
+        return f"{where}: {scores} in {self.trials} trials ({self.failed} failed); {chosen}"
 
 
 def _short(value: Any) -> str:
@@ -156,22 +168,20 @@ class TunedSet:
 
 
 def collect(tuning: Tuning, name: str, store: Store) -> TunedSet:
-    """Read what the studies found and keep it in the store; a method without a complete trial is left out."""
-    entries = [_tuned(title, study, store) for title, study in tuning.studies(name).items()]
-    known = tuple(entry for entry in entries if entry is not None)
-    found = TunedSet(name, tuning.title, tuning.split_seed, tuning.seeds, tuning.settings, known)
+    """Read what the studies found and keep it in the store; a method without a complete trial keeps its defaults."""
+    entries = tuple(_tuned(title, study, store) for title, study in tuning.studies(name).items())
+    found = TunedSet(name, tuning.title, tuning.split_seed, tuning.seeds, tuning.settings, entries)
     write_text(folder_of(store, name) / FILE, json.dumps(plain(found), indent=1) + "\n")
     return found
 
 
-def _tuned(name: str, study: Study, store: Store) -> Tuned | None:
+def _tuned(name: str, study: Study, store: Store) -> Tuned:
     trials = read(name, store)["trials"]
     complete = trials[trials["state"] == "complete"]
-    if complete.empty:
-        return None
-    best = complete.loc[complete[OBJECTIVE].idxmax()]
     default = complete.loc[complete["default"], OBJECTIVE]
-    own, shared = ({}, {}) if best["default"] else split(values_of(name, store, int(best["number"])))
+    number = None if complete.empty else int(complete.loc[complete[OBJECTIVE].idxmax(), "number"])
+    kept = number is None or bool(complete["default"][complete["number"] == number].any())
+    own, shared = ({}, {}) if kept or number is None else split(values_of(name, store, number))
     ended = trials[trials["state"].isin(["complete", "pruned", "failed"]) & ~trials["lost"]]
     return Tuned(
         study=name,
@@ -181,10 +191,10 @@ def _tuned(name: str, study: Study, store: Store) -> Tuned | None:
         ratio=study.ratio,
         trials=len(ended),
         failed=int((ended["state"] == "failed").sum()),
-        number=int(best["number"]),
+        number=number,
         seconds=float(trials["seconds"].sum()),
         default_valid=float(default.iloc[0]) if len(default) else None,
-        tuned_valid=float(best[OBJECTIVE]),
+        tuned_valid=None if complete.empty else float(complete[OBJECTIVE].max()),
         settings=own,
         protocol=shared,
     )
@@ -281,7 +291,7 @@ def _row(pair: Pair) -> dict[str, Any]:
         "trials": entry.trials,
         "tuning_seconds": entry.seconds,
         "default_valid": math.nan if entry.default_valid is None else entry.default_valid,
-        "tuned_valid": entry.tuned_valid,
+        "tuned_valid": math.nan if entry.tuned_valid is None else entry.tuned_valid,
         "changes": entry.changes,
     }
 

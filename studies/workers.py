@@ -20,6 +20,9 @@ class Worker(Protocol):
     def next(self, answer: bool) -> Future[Message]:
         """Answer the last message: go on, or stop."""
 
+    def rest(self) -> None:
+        """Give back what others may need, as there is no job for now."""
+
     def close(self) -> None:
         """End."""
 
@@ -38,6 +41,9 @@ class LocalWorker:
     def next(self, answer: bool) -> Future[Message]:
         """Answer the last message."""
         return self._thread.submit(self._sandbox.next, answer)
+
+    def rest(self) -> None:
+        """Nothing: the process waits for the next job."""
 
     def close(self) -> None:
         """Kill the process."""
@@ -84,6 +90,10 @@ class RemoteWorker:
 
         reference.future().add_done_callback(pass_on)
         return heard
+
+    def rest(self) -> None:
+        """Give the CPUs back: after the death of a node another worker may wait for them."""
+        self.close()
 
     def close(self) -> None:
         """Kill the process."""

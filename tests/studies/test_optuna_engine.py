@@ -62,6 +62,9 @@ class Pretender:
         said.set_result(message)
         return said
 
+    def rest(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 

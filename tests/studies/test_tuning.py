@@ -56,6 +56,8 @@ class Worker:
         said.set_result(self.messages.pop(0))
         return said
 
+    def rest(self) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -121,10 +123,17 @@ def test_kept_defaults_are_one_unit(tmp_path, monkeypatch):
     assert pair.default.key == pair.tuned.key and pair.entry.changes == ""
 
 
-def test_a_method_that_always_fails_is_left_out_and_stops_nobody(tmp_path, monkeypatch):
+def test_a_method_that_always_fails_keeps_its_defaults_and_stops_nobody(tmp_path, monkeypatch):
     store, found = Store(tmp_path / "s"), tuning(methods=("fixed", "mde", "random"), space={})
     run(found, store, monkeypatch)
-    assert [e.method for e in collect(found, "t", store).entries] == ["fixed", "random"]
+    entries = collect(found, "t", store).entries
+    assert [(e.method, e.number is None) for e in entries] == [
+        ("fixed", False),
+        ("mde", True),
+        ("random", False),
+    ]
+    assert "none of 5 trials succeeded" in entries[1].line and not entries[1].changes
+    assert read_tuned(store, "t").entries[1].tuned_valid is None
 
 
 def test_a_part_can_be_tested_and_unknown_names_are_refused(tmp_path, monkeypatch):
