@@ -8,20 +8,23 @@ from contextlib import contextmanager
 from typing import Any
 
 SETTINGS = {
-    # One user's run on one machine needs neither tokens nor statistics; a cluster's own settings go before these.
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AUTH_MODE": "disabled",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     # By default Ray's workers have a low priority: beside any other load they would starve.
     "RAY_worker_niceness": "0",
 }
+LOCAL = {"RAY_AUTH_MODE": "disabled"}
+"""One user's run on one machine needs no token; on a cluster all nodes have to be set alike, by whoever starts them."""
 OBJECT_STORE = 128 * 1024**2
 
 
 @contextmanager
 def started(cpus: int, address: str | None) -> Iterator[None]:
     """Start Ray with `cpus` on this machine, or join the cluster at `address`; leave it in the end."""
-    for name, value in SETTINGS.items():  # Ray reads them when it is imported
+    for name, value in {
+        **SETTINGS,
+        **(LOCAL if address is None else {}),
+    }.items():  # Ray reads them when it is imported
         os.environ.setdefault(name, value)
     import ray
 

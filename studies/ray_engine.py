@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from nasbench_rec.studies._ray import started
 from nasbench_rec.studies.running import RETRIES, Options, TrialObserver, opened
 from nasbench_rec.studies.samplers import first_points, make_sampler, most_trials
-from nasbench_rec.studies.sandbox import Sandbox
+from nasbench_rec.studies.sandbox import Job, Sandbox
 from nasbench_rec.studies.storage import quiet
 from nasbench_rec.studies.study import PRUNABLE, BoundStudy
 from nasbench_rec.studies.tune_trials import (
@@ -264,14 +264,18 @@ def _trainable(bound: BoundStudy, store: Store, options: Options) -> Any:
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
             self.talk.end()
-            if (self.root / "store.json").is_file():
-                self.talk.begin(self.bound.job(new_config, self.root, self.options.threads))
+            self.reason = ""
+            try:
+                if (self.root / "store.json").is_file():
+                    self.talk.begin(self.bound.job(new_config, self.root, self.options.threads))
+                else:
+                    self.reason = CLUSTER_STORE.format(root=self.root)
+            except Exception as error:  # noqa: BLE001 - what a trial raises is its own failure: not tried again
+                self.reason = f"{type(error).__name__}: {error}"
             return True
 
         def step(self) -> dict[str, Any]:
-            if not (self.root / "store.json").is_file():
-                return {REASON: CLUSTER_STORE.format(root=self.root), "done": True}
-            return self.talk.result()
+            return {REASON: self.reason, "done": True} if self.reason else self.talk.result()
 
         def cleanup(self) -> None:
             self.sandbox.close()
@@ -296,13 +300,17 @@ class _Talk:
         self.bound, self.sandbox = bound, sandbox
         self.busy = False
 
-    def begin(self, job: Any) -> None:
+    def begin(self, job: Job) -> None:
         """Begin a job."""
-        self.outcomes: list[dict[str, Any]] = []
+        self.job, self.lives = job, 0
         self.curve: list[tuple[int, float]] = []
+        self._send()
+
+    def _send(self) -> None:
+        self.outcomes: list[dict[str, Any]] = []
         self.answer: bool | None = None
         self.busy = True
-        self.sandbox.begin(job)
+        self.sandbox.begin(self.job)
 
     def end(self) -> None:
         """Stop a job that has not ended."""
@@ -312,12 +320,15 @@ class _Talk:
             self.sandbox.close()
 
     def result(self) -> dict[str, Any]:
-        """Return the next result. A lost sandbox is an error: Tune tries the trial again."""
+        """Return the next result. A job whose sandbox died is begun again, a few times."""
         while True:
             message = self.sandbox.next(self.answer)
             self.answer = True
             if message["kind"] == "unit":
                 self.outcomes.append(message["outcome"])
+            elif message["kind"] == "lost" and self.lives < RETRIES:
+                self.lives += 1
+                self._send()
             elif message["kind"] == "report":
                 if (result := self._report(message)) is not None:
                     return result
@@ -327,14 +338,12 @@ class _Talk:
 
     def _report(self, message: dict[str, Any]) -> dict[str, Any] | None:
         goal, *more = self.bound.study.objectives
-        if more or goal not in PRUNABLE:
+        if more or goal not in PRUNABLE or (self.curve and message["step"] <= self.curve[-1][0]):
             return None
         self.curve.append((message["step"], message[goal]))
         return {goal: message[goal], STEP: message["step"] + 1, **self._known()}
 
     def _last(self, message: dict[str, Any]) -> dict[str, Any]:
-        if message["kind"] == "lost":
-            raise RuntimeError(message["reason"])
         if message["kind"] != "done":
             return {REASON: message.get("reason", message["kind"]), "done": True, **self._known()}
         values = dict(zip(self.bound.study.objectives, self.bound.value(self.outcomes), strict=True))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 OUTCOMES, CURVE, REASON, FINAL = "outcomes", "curve", "reason", "final"
 """What a result holds beside scores: the units' outcomes and the scores so far as JSON text, why the trial failed,
 and that it is the last."""
+NODE_DIED = "the worker or its node died, again and again"
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def end_of(trial: Any) -> Ended:
     """Return what a trial of Tune that has ended says of itself."""
     last: Mapping[str, Any] = trial.last_result or {}
     if trial.status == "ERROR":
-        state, reason = "FAIL", _last_words(trial)
+        state, reason = "FAIL", NODE_DIED
     elif REASON in last:
         state, reason = "FAIL", str(last[REASON])
     else:
@@ -76,15 +77,6 @@ def end_of(trial: Any) -> Ended:
         outcomes=json.loads(last.get(OUTCOMES, "[]")),
         curve={int(step): value for step, value in json.loads(last.get(CURVE, "[]"))},
     )
-
-
-def _last_words(trial: Any) -> str:
-    """Return the last line of the error that ended a trial."""
-    try:
-        lines = Path(trial.error_file).read_text().strip().splitlines()
-    except (OSError, TypeError):
-        lines = []
-    return lines[-1].strip() if lines else "the worker or its node died"
 
 
 def busy_seconds(trials: Sequence[Ended]) -> float:
