@@ -3,27 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Generic, TypeVar
 
 from nasbench_rec.reports._ablation_rows import AblationRow, BarRow
 from nasbench_rec.reports._ablation_units import BASE
-from nasbench_rec.reports._text import byte_size, decimals, one_line, score, three_digits
-
-Row = TypeVar("Row", AblationRow, BarRow)
-
-
-@dataclass(frozen=True)
-class Column(Generic[Row]):
-    """A printed column of rows of one kind."""
-
-    head: str
-    explanation: str
-    importance: int
-    """Narrow terminals take the columns of lowest number; 0 is always shown."""
-    text: Callable[[Row], str]
-    numeric: bool = True
+from nasbench_rec.reports._printed import Column, difference_text, mean_text
+from nasbench_rec.reports._text import byte_size, one_line, score, three_digits
 
 
 def name_of(row: AblationRow) -> str:
@@ -47,27 +31,6 @@ def _seeds(row: AblationRow) -> str:
     return f"{row.n} ({', '.join(lost)})" if lost else str(row.n)
 
 
-def _mean(value: float, spread: float) -> str:
-    if math.isnan(value):
-        return ""
-    shown = f" ±{score(spread, decimals(spread))}" if not math.isnan(spread) else ""
-    return f"{score(value, decimals(spread))}{shown}"
-
-
-def _difference(row: AblationRow, name: str) -> str:
-    """Return `+.0012 [+.0003, +.0021] t, 3` of the fields that start with `name`."""
-    value, low, high = (getattr(row, f"{name}{end}") for end in ("", "_low", "_high"))
-    kind, pairs = getattr(row, f"{name}_interval"), getattr(row, f"{name}_pairs")
-    if not pairs:
-        return ""
-    places = decimals((high - low) / 4) if kind in ("t", "BCa") else 4
-    if kind in ("t", "BCa"):
-        said = f"[{score(low, places, signed=True)}, {score(high, places, signed=True)}] {kind}, {pairs}"
-    else:
-        said = f"equal, {pairs}" if kind == "constant" else "1 pair"
-    return f"{score(value, places, signed=True)} {said}"
-
-
 def _rand(row: AblationRow) -> str:
     if math.isnan(row.adjusted_rand):
         return ""
@@ -89,7 +52,7 @@ def columns(reference: str) -> list[Column[AblationRow]]:
         f"AUC − {one_line(reference, 30)}",
         f"the same difference to {one_line(reference, 60)}",
         2,
-        lambda row: _difference(row, "vs_reference"),
+        lambda row: difference_text(row, "vs_reference"),
     )
     return [*_quality(), *([other] if reference not in ("", BASE) else []), *_structure(), *_costs()]
 
@@ -111,19 +74,19 @@ def _quality() -> list[Column[AblationRow]]:
             "test AUC with the label noise averaged out; known only where the true click probabilities are "
             "(planted data)",
             1,
-            lambda row: _mean(row.expected_auc, row.expected_auc_sd),
+            lambda row: mean_text(row.expected_auc, row.expected_auc_sd),
         ),
         Column(
             "test AUC",
             "area under the ROC curve on the test split",
             4,
-            lambda r: _mean(r.test_auc, r.test_auc_sd),
+            lambda r: mean_text(r.test_auc, r.test_auc_sd),
         ),
         Column(
             "logloss",
             "cross-entropy per test row in nats",
             10,
-            lambda row: _mean(row.logloss, row.logloss_sd),
+            lambda row: mean_text(row.logloss, row.logloss_sd),
         ),
         Column(
             "AUC − default",
@@ -131,7 +94,7 @@ def _quality() -> list[Column[AblationRow]]:
             "seed: mean, [95 % interval], how it was made (t: Student's t, under 6 pairs; BCa: bootstrap, from "
             "6) and number of pairs; no correction for the number of variants is made",
             2,
-            lambda row: _difference(row, "vs_default"),
+            lambda row: difference_text(row, "vs_default"),
         ),
     ]
 
@@ -225,8 +188,3 @@ BAR_COLUMNS: tuple[Column[BarRow], ...] = (
     Column("value", "", 4, _judged, numeric=False),
     Column("note", "", 2, lambda row: row.note, numeric=False),
 )
-
-
-def shown(rows: Sequence[Row], every: Sequence[Column[Row]]) -> list[Column[Row]]:
-    """Return the columns in which these rows have anything to show."""
-    return [column for column in every if not column.importance or any(column.text(row) for row in rows)]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from nasbench_rec.reports._ablation_columns import BAR_COLUMNS, Column, columns, name_of, shown, trouble
+from nasbench_rec.reports._ablation_columns import BAR_COLUMNS, columns, name_of, trouble
 from nasbench_rec.reports._ablation_figures import FIGURES
 from nasbench_rec.reports._ablation_health import Finding
 from nasbench_rec.reports._ablation_rows import AblationRow, BarRow
+from nasbench_rec.reports._printed import WIDEST, markdown_table, shown
 from nasbench_rec.reports._rich import fitting, rich_table
 from nasbench_rec.reports._text import HEADING, markdown_escape, one_line
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-WIDEST = 34
-"""Longer words of a printed table go on in the next line."""
 Row = TypeVar("Row", AblationRow, BarRow)
 
 
@@ -42,7 +41,7 @@ def markdown(
     title, question, reference = words
     blocks = [f"# {markdown_escape(one_line(title))}", markdown_escape(one_line(question, 1000))]
     for name, part in sections(rows):
-        blocks += [f"## {markdown_escape(name)}", _table(part, columns(reference))]
+        blocks += [f"## {markdown_escape(name)}", markdown_table(columns(reference), part)]
         notes = [(name_of(row), trouble(row)) for row in part if trouble(row)]
         blocks.append("\n".join(f"- {markdown_escape(a)}: {markdown_escape(b)}" for a, b in notes))
     if bars:
@@ -50,19 +49,12 @@ def markdown(
         for name, judged in sections(bars):
             blocks += [
                 markdown_escape(name) if len(list(sections(bars))) > 1 else "",
-                _table(judged, BAR_COLUMNS),
+                markdown_table(BAR_COLUMNS, judged),
             ]
     blocks += _health(findings, len(list(sections(rows))) > 1)
     blocks += _figures(figures)
     blocks += ["## How to read this", "\n".join(_explanations(rows, reference))]
     return "\n\n".join(block for block in blocks if block) + "\n"
-
-
-def _table(rows: Sequence[Row], every: Sequence[Column[Row]]) -> str:
-    kept = shown(rows, every)
-    lines = [[markdown_escape(c.head) for c in kept], ["---:" if c.numeric else "---" for c in kept]]
-    lines += [[markdown_escape(c.text(row)) for c in kept] for row in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _verdict(bars: Sequence[BarRow]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from nasbench_rec.reports._ablation_columns import Column
+from nasbench_rec.reports._printed import Column
 from nasbench_rec.reports._study_data import FULL, Goal, StudyFrames, is_numeric, value_text
 from nasbench_rec.reports._text import one_line, score, seconds
 

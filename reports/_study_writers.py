@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nasbench_rec.reports import _study_rows as rows
-from nasbench_rec.reports._ablation_columns import Column, shown
+from nasbench_rec.reports._printed import WIDEST, Column, markdown_table, shown
 from nasbench_rec.reports._rich import fitting, rich_table
 from nasbench_rec.reports._study_data import StudyFrames
 from nasbench_rec.reports._study_figures import FIGURES
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 TOP = 10
 """Trials that the page lists."""
-WIDEST = 34
-"""Longer words of a printed table go on in the next line."""
 READING = (
     "A trial is one configuration; its value is the mean of the objective over its units (data sets, backbones, "
     "seeds), on validation data only. No trial sees the test split.",
@@ -45,13 +43,13 @@ def markdown(frames: StudyFrames, figures: Mapping[str, bool]) -> str:
         markdown_escape(one_line(frames.question, 1000)),
         "## What was asked",
         markdown_escape(rows.asked_words(frames)),
-        table(rows.range_columns(frames), ranges),
+        markdown_table(rows.range_columns(frames), ranges),
         f"## {best}",
         markdown_escape(rows.outcome_words(frames)),
-        table(rows.trial_columns(frames), chosen),
+        markdown_table(rows.trial_columns(frames), chosen),
         markdown_escape(rows.full_words(frames)),
         f"## Top {len(top)} of {len(frames.complete)} complete trials" if top else "",
-        table(rows.trial_columns(frames), top),
+        markdown_table(rows.trial_columns(frames), top),
         "## Trials",
         markdown_escape(rows.count_words(frames)),
         "\n".join(f"- {markdown_escape(a)}: {markdown_escape(b)}" for a, b in rows.reasons(frames)),
@@ -67,16 +65,6 @@ def markdown(frames: StudyFrames, figures: Mapping[str, bool]) -> str:
 
 def _file(name: str) -> str:
     return one_line(name, 200).replace("`", "'")
-
-
-def table(columns: Sequence[Column[Any]], every: Sequence[Any]) -> str:
-    """Return a table for GitHub of those columns in which there is anything; empty without rows."""
-    if not every:
-        return ""
-    kept = shown(every, columns)
-    lines = [[markdown_escape(c.head) for c in kept], ["---:" if c.numeric else "---" for c in kept]]
-    lines += [[markdown_escape(c.text(row)) for c in kept] for row in every]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _figures(figures: Mapping[str, bool]) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from nasbench_rec.reports._ablation_columns import Column, _difference, _mean
+from nasbench_rec.reports._printed import Column, difference_text, mean_text
 from nasbench_rec.reports._text import byte_size, one_line, score, seconds
 from nasbench_rec.reports._tuning_rows import TuningRow
 
@@ -45,15 +45,15 @@ def _auc(row: TuningRow, side: str) -> str:
     """Return mean and spread of one side, or why there is none."""
     if getattr(row, f"{side}_failed") + getattr(row, f"{side}_missing") == row.planned:
         return "failed" if getattr(row, f"{side}_failed") else "not run"
-    return _mean(getattr(row, f"{side}_auc"), getattr(row, f"{side}_auc_sd"))
+    return mean_text(getattr(row, f"{side}_auc"), getattr(row, f"{side}_auc_sd"))
 
 
 def _gain(row: Any, name: str) -> str:
-    return KEPT if row.kept else _difference(row, name)
+    return KEPT if row.kept else difference_text(row, name)
 
 
 def _versus(row: Any, name: str) -> str:
-    return "—" if row.uniform else _difference(row, name)
+    return "—" if row.uniform else difference_text(row, name)
 
 
 METHOD: Column[Any] = Column(
@@ -214,7 +214,7 @@ def _moved(uniform: Any) -> str:
         return "The uniform model kept its defaults."
     if not uniform.auc_gain_pairs:
         return "How much tuning moved the uniform model is not known: no pair of its units succeeded."
-    return f"Tuning moved the test AUC of the uniform model by {_difference(uniform, 'auc_gain')}."
+    return f"Tuning moved the test AUC of the uniform model by {difference_text(uniform, 'auc_gain')}."
 
 
 def _above(rows: Sequence[TuningRow], name: str) -> str:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nasbench_rec.reports._ablation_columns import shown
-from nasbench_rec.reports._ablation_writers import WIDEST
+from nasbench_rec.reports._printed import WIDEST, markdown_table, shown
 from nasbench_rec.reports._rich import fitting, rich_table
-from nasbench_rec.reports._study_writers import table
 from nasbench_rec.reports._text import HEADING, markdown_escape, one_line
 from nasbench_rec.reports._tuning_columns import FIGURE, READING, TABLES, Columns, name_of, trouble, words
 from nasbench_rec.reports._tuning_rows import TuningRow
@@ -31,7 +29,7 @@ def markdown(rows: Sequence[TuningRow], name: str, title: str) -> str:
     for heading, part in sections(rows):
         blocks += [f"## {markdown_escape(heading)}", markdown_escape(words(part))]
         for head, columns in _offered(part):
-            blocks += [f"### {head}", table(columns, part)]
+            blocks += [f"### {head}", markdown_table(columns, part)]
         notes = [(name_of(row), trouble(row)) for row in part if trouble(row)]
         blocks.append("\n".join(f"- {markdown_escape(a)}: {markdown_escape(b)}" for a, b in notes))
     blocks += ["## Figure", f"![gains](gains.svg)\n\n{markdown_escape(FIGURE)} ([PDF](gains.pdf))"]

@@ -256,7 +256,9 @@ def _trainable(bound: BoundStudy, store: Store, options: Options) -> Any:
     class Trial(tune.Trainable):
         """A trial. The sandbox stays when Tune gives the actor another one."""
 
-        def setup(self, config: dict[str, Any], bound: BoundStudy, root: str, options: Options) -> None:
+        def setup(  # type: ignore[override]  # the rest comes from tune.with_parameters
+            self, config: dict[str, Any], bound: BoundStudy, root: str, options: Options
+        ) -> None:
             self.bound, self.root, self.options = bound, Path(root), options
             self.sandbox = Sandbox(options.limits)
             self.talk = _Talk(bound, self.sandbox)
