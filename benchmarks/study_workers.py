@@ -15,10 +15,10 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import tyro
-from nasbench_rec.studies import optuna_engine, ray_engine
+from nasbench_rec.studies.run import run
 from nasbench_rec.studies.running import Options as RunOptions
 from nasbench_rec.studies.study import Sampler, Study
 
@@ -31,8 +31,8 @@ PAGE = """# Trials a minute
 Written by `python benchmarks/study_workers.py --out docs/study-workers.md --rounds {rounds} --trials {trials}` on a
 machine with {cores} cores.
 
-A study of {trials} trials (random search, uniform model, DeepFM on planted data, MLP {hidden}, {epochs} epochs), with the
-start of the workers; median, least and most of {rounds} alternating rounds.
+A study of {trials} trials (random search, uniform model, DeepFM on planted data, MLP {hidden}, {epochs} epochs),
+with the start of the workers; median, least and most of {rounds} alternating rounds.
 
 | engine | workers | threads each | trials a minute: median (min to max) | times one worker, one thread |
 |---|---|---|---|---|
@@ -52,7 +52,7 @@ class Options:
     out: Path | None = None
 
 
-Side = tuple[str, int, int]
+Side = tuple[Literal["optuna", "ray"], int, int]
 SIDES: tuple[Side, ...] = (
     ("optuna", 1, 1),
     ("optuna", 1, 2),
@@ -60,14 +60,6 @@ SIDES: tuple[Side, ...] = (
     ("optuna", 2, 2),
     ("ray", 2, 1),
 )
-
-
-class Quiet:
-    """Hears nothing."""
-
-    def started(self, total: int, done: int) -> None: ...
-
-    def finished(self, line: Any) -> None: ...
 
 
 def study(options: Options) -> Study:
@@ -90,8 +82,7 @@ def turn(side: Side, options: Options) -> float:
         bound = study(options).bind(None)
         Pipeline(Stages(store.stages)).prepare(bound.data[0])
         start = time.perf_counter()
-        run = ray_engine.run if engine == "ray" else optuna_engine.run
-        run(bound, "study", store, RunOptions(workers, threads), Quiet())
+        run(study(options), "study", store, engine, RunOptions(workers, threads))
         return 60 * options.trials / (time.perf_counter() - start)
 
 

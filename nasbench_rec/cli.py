@@ -473,7 +473,7 @@ class StudyVerb(_Study):
 
     def _run(self, name: str, study: Any, store: Any) -> None:
         from nasbench_rec import progress
-        from nasbench_rec.studies import optuna_engine, ray_engine
+        from nasbench_rec.studies.run import run
         from nasbench_rec.studies.running import Options
         from nasbench_rec.studies.sandbox import Limits
 
@@ -482,9 +482,8 @@ class StudyVerb(_Study):
         limit = None if self.trial_gib is None else int(self.trial_gib * 2**30)
         limits = Limits(self.trial_seconds, limit)
         options = Options(self.workers, self.threads, self.address, self.data_dir, limits, self.storage)
-        engine: Any = ray_engine if self.engine == "ray" else optuna_engine
         with progress.watch(progress.TrialWatcher) as observer:
-            engine.run(study.bind(self.data_dir), name, store, options, observer)
+            run(study, name, store, self.engine, options, observer)
 
     def _tune(self, path: Path) -> int:
         from nasbench_rec.store import Store

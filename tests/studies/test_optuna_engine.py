@@ -16,7 +16,7 @@ from nasbench_rec.studies.storage import load, mend_journal
 from nasbench_rec.studies.study import Pruner, Sampler, Study
 from nasbench_rec.studies.trials import busy_seconds, counted, lost_trials
 
-from nasbench_rec.errors import StoreError
+from nasbench_rec.errors import ConfigError, StoreError
 from nasbench_rec.store import Store
 
 Message = dict[str, Any]
@@ -309,6 +309,16 @@ def test_frames_tell_what_the_trials_hold(tmp_path, monkeypatch):
     assert frames["importances"].iloc[0]["param"] == "lam"
     assert frames["savings"]["search"] == [8, 0] and frames["savings"]["computed_seconds"] == 8.0
     assert len(frames["curves"]) == 16
+
+
+def test_from_python_a_study_is_one_call(tmp_path, monkeypatch):
+    from nasbench_rec.studies.run import run as run_study
+
+    monkeypatch.setattr(optuna_engine, "make_workers", lambda o: [Pretender(good)])
+    run_study(study(trials=3), "mine", tmp_path / "s")
+    assert len(load("mine", tmp_path / "s").trials) == 3
+    with pytest.raises(ConfigError, match="did you mean 'optuna'"):
+        run_study(study(), "mine", tmp_path / "s", engine="optun")  # type: ignore[arg-type]
 
 
 def test_a_database_holds_a_study_too(tmp_path, monkeypatch):
