@@ -235,7 +235,7 @@ class _Study:
     out: Annotated[Path | None, arg(help="Folder of the tables and the page; by default below STORE.")] = None
     data_dir: DataDir = None
     workers: int = 1
-    """Units at a time (Ray tasks when above 1)."""
+    """Units or trials at a time, each in a process of its own."""
     threads: int = 1
     """Threads for each unit; a result is bit-identical for the same number."""
     address: str | None = None
