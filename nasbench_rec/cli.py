@@ -426,14 +426,21 @@ class StudyVerb(_Study):
     def _show(self, names: tuple[str, ...]) -> int:
         from nasbench_rec.store import Store
         from nasbench_rec.studies.running import studies_of
+        from nasbench_rec.studies.tuning import tunings_of
 
         store = Store(self.store)
         if not names:
-            known = studies_of(store)
+            known = [*tunings_of(store), *studies_of(store)]
             _print("\n".join(known) if known else f"{store.path} holds no study; run one: nasbench-rec study")
         for name in names:
-            _report_study(store, name, self.out)
+            _report_study(store, name, self.out) if name not in tunings_of(store) else self._list(store, name)
         return 0
+
+    def _list(self, store: Any, name: str) -> None:
+        from nasbench_rec.studies.tuning import read_tuned
+
+        for entry in read_tuned(store, name).entries:
+            _print(entry.line)
 
     def _search(self, path: Path) -> int:
         from nasbench_rec.store import Store
@@ -501,8 +508,7 @@ class StudyVerb(_Study):
             sys.stderr.write(f"{title}\n")
             self._run(title, study, store)
         found = collect(tuning, name, store)
-        for entry in found.entries:
-            _print(entry.line)
+        self._list(store, name)
         _print(f"test them: nasbench-rec leaderboard --tuned {name} --store {self.store}")
         return 1 if any(entry.number is None for entry in found.entries) else 0
 

@@ -79,9 +79,12 @@ def objectives_of(study: optuna.Study) -> list[dict[str, str]]:
 
 
 def _dimension(dimension: Dimension) -> dict[str, Any]:
-    names = ("name", "type", "low", "high", "log", "step", "when")
-    choices = tuple(_plain(choice) for choice in dimension.choices)
-    return {name: getattr(dimension, name) for name in names} | {"choices": choices}
+    found = {name: getattr(dimension, name) for name in ("name", "type", "log", "when")}
+    number: Any = int if dimension.type == "int" else float
+    for name in ("low", "high", "step"):
+        value = getattr(dimension, name)
+        found[name] = None if value is None else number(value)
+    return found | {"choices": tuple(_plain(choice) for choice in dimension.choices)}
 
 
 def _plain(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,10 +14,11 @@ from nasbench_rec.studies.sandbox import Limits
 from nasbench_rec.studies.study import BoundStudy
 
 from nasbench_rec.config import canonical, write_text
-from nasbench_rec.errors import StoreError, unknown
+from nasbench_rec.errors import ConfigError, StoreError, unknown
 from nasbench_rec.store import Store
 
 Engine = Literal["optuna", "ray"]
+_NAME = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)*", re.ASCII)
 LOCK_SECONDS = 5.0
 """How long a driver waits for another one of the same study to end (a killed one is gone at once)."""
 RETRIES = 2
@@ -76,6 +78,8 @@ def opened(bound: BoundStudy, name: str, engine: Engine, store: Store, storage: 
     """Hold a study's folder for one driver; make it, or refuse another definition under the same name."""
     from filelock import FileLock, Timeout
 
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"study name {name!r}: letters, digits, '.', '-' and '_', in parts divided by '/'.")
     store.create()
     folder = folder_of(store, name)
     folder.mkdir(parents=True, exist_ok=True)

@@ -44,8 +44,10 @@ def _tpe(bound: BoundStudy, seed: int, startup: int) -> BaseSampler:
 
 
 def _gp(bound: BoundStudy, seed: int, startup: int) -> BaseSampler:
+    import torch
     from optuna.samplers import GPSampler
 
+    torch.set_num_threads(1)  # its kernels are small, and the cores are the trials'
     return GPSampler(seed=seed, n_startup_trials=startup, warn_independent_sampling=False)
 
 

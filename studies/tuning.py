@@ -200,6 +200,11 @@ def _tuned(name: str, study: Study, store: Store) -> Tuned:
     )
 
 
+def tunings_of(store: Store) -> list[str]:
+    """Return the names of the equal tunings in a store."""
+    return sorted(path.parent.name for path in (store.path / "studies").glob(f"*/{FILE}"))
+
+
 def read_tuned(store: Store, name: str) -> TunedSet:
     """Return the tuned configurations that `study NAME` left in the store."""
     path = folder_of(store, name) / FILE
@@ -208,7 +213,7 @@ def read_tuned(store: Store, name: str) -> TunedSet:
         values["entries"] = [build(Tuned, entry, f"{path}: entries") for entry in values["entries"]]
         return build(TunedSet, values, str(path))
     except OSError:
-        known = sorted(str(p.parent.name) for p in (store.path / "studies").glob(f"*/{FILE}"))
+        known = tunings_of(store)
         remedy = f"run `nasbench-rec study {name} --store {store.path}` first"
         raise StoreError(
             f"{store.path}: {unknown('tuning', name, known)} If it is not there, {remedy}."

@@ -58,6 +58,8 @@ def test_equal_tuning_is_tested_by_a_leaderboard(capsys, tmp_path):
     code, out, err = call(capsys, "equal-tuning", *more)
     assert code == 0, err
     assert "planted deepfm random: validation AUC" in out and "leaderboard --tuned equal-tuning" in out
+    code, shown, _ = call(capsys, "show", "equal-tuning", "--store", store)
+    assert code == 0 and shown.splitlines() == out.splitlines()[:2]
     with pytest.raises(SystemExit) as ended:
         main(["leaderboard", "--tuned", "equal-tuning", "--seeds", "2", "--store", store])
     found = capsys.readouterr()

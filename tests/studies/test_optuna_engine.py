@@ -269,6 +269,12 @@ def test_two_studies_live_in_one_store_and_another_definition_is_refused(tmp_pat
         load("onee", store)
 
 
+@pytest.mark.parametrize("name", ["../x", "a//b", "/a", "a b", "", ".hidden"])
+def test_a_name_that_is_no_folder_of_the_store_is_refused(tmp_path, monkeypatch, name):
+    with pytest.raises(ConfigError, match="study name"):
+        run(Store(tmp_path / "s"), monkeypatch, name=name)
+
+
 def test_a_study_has_one_driver_at_a_time(tmp_path, monkeypatch):
     from nasbench_rec.studies import running
 
