@@ -315,10 +315,11 @@ class _Talk:
         self.sandbox.begin(self.job)
 
     def end(self) -> None:
-        """Stop a job that has not ended."""
-        if self.busy:
-            self.busy = False
-            self.sandbox.next(False if self.answer is not None else None)
+        """Stop a job that has not ended. One that waits for an answer ends by itself, and its process stays."""
+        if not self.busy:
+            return
+        self.busy = False
+        if self.answer is None or self.sandbox.next(False)["kind"] != "stopped":
             self.sandbox.close()
 
     def result(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -98,6 +99,15 @@ def test_a_dead_sandbox_is_tried_again_and_given_up_in_the_end():
     found = talk(report, lost, report, unit, {"kind": "done"})
     assert found.result()["step"] == 1 and found.result()["valid_auc"] == 0.7, "each step once"
     assert talk(lost, lost, lost).result()["reason"] == "the worker died (signal 9)"
+
+
+def test_a_trial_that_tune_stops_leaves_the_process_for_the_next_one():
+    report = {"kind": "report", "step": 0, "valid_auc": 0.6, "valid_logloss": 0.5}
+    found = talk(report, {"kind": "stopped"})
+    found.result()
+    found.end()
+    assert found.sandbox.answers == [None, False] and not found.busy  # type: ignore[attr-defined]
+    found.end()
 
 
 def test_several_objectives_have_no_results_before_the_last():
@@ -227,6 +237,18 @@ def test_more_trials_and_several_objectives(tmp_path):
         assert len(found.trials) == trials and len(found.directions) == 2
     assert [line["number"] for line in heard.lines] == [4, 5]
     assert read("s", store)["savings"]["search"][1] > 0, "trials shared searches"
+
+
+@pytest.mark.slow
+def test_no_trial_begins_after_the_time_is_over(tmp_path):
+    store = Store(tmp_path / "s")
+    wanted = study(method=FAILING, space={"n": {}}, trials=60, seconds=20.0)
+    wanted = replace(wanted, settings={**TINY, "failing": {"seconds": 1.0}})
+    counts = []
+    for _ in range(2):
+        ray_engine.run(wanted.bind(None), "t", store, Options(), Heard())
+        counts.append(len(load("t", store).trials))
+    assert 1 <= counts[0] <= 20 and counts[1] <= 20, "a trial takes a second; the time is that of all calls"
 
 
 @pytest.mark.slow
