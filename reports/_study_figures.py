@@ -658,8 +658,8 @@ FIGURES: Mapping[str, StudyFigure] = {
     "importances": StudyFigure(
         content.importances_frame,
         draw_importances,
-        "Share of each parameter in what moves the objective, as estimated from these trials; few trials give a "
-        "rough estimate.",
+        "Share of each parameter in what sets the best tenth of the complete trials apart from all (PED-ANOVA); a "
+        "tenth of few trials is very few.",
     ),
     "pareto": StudyFigure(
         content.pareto_frame,

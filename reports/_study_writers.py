@@ -26,9 +26,10 @@ READING = (
     "The best trial is the best of all that were tried, chosen with the same seeds that it is measured with, so its "
     "value and its lead over the defaults are optimistic. No interval is given, as one would be too narrow for the "
     "same cause. To learn the difference, run the configuration on test data with other seeds.",
-    "Importances (shares that sum to 1 for each objective; a parameter that not all trials were asked for may have "
-    "none) and figures describe the trials that the sampler chose. All parameters vary at once, and good regions "
-    "get more trials: read them as hints, not as controlled comparisons.",
+    "Importances (PED-ANOVA) are shares, summing to 1 for each objective, in what sets the best tenth of the complete "
+    "trials apart; a parameter that not all trials were asked for may have none. They and the figures describe the "
+    "trials that the sampler chose. All parameters vary at once, and good regions get more trials: read them as hints, "
+    "not as controlled comparisons.",
     "Times hold only within one machine and one run; they are those that stages took when they were computed.",
 )
 
