@@ -639,8 +639,8 @@ FIGURES: Mapping[str, StudyFigure] = {
     "contour": StudyFigure(
         content.contour_frame,
         draw_contour,
-        "Value over two parameters: the trials as points, straight interpolation between them as shades (dark: "
-        "better), nothing outside of them. The other parameters vary along.",
+        "Value over two parameters: the trials as points, straight interpolation between them (where several share a "
+        "place: their mean) as shades, dark: better; nothing outside of them. The other parameters vary along.",
     ),
     "sensitivity": StudyFigure(
         content.sensitivity_frame,
