@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,8 @@ class TrialRow:
     difference: float
     """Of the first objective to the method's defaults; NaN where they have no value."""
     params: Mapping[str, Any]
+    health: str = ""
+    """Signs of a search that failed."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ def trial_rows(frames: StudyFrames, trials: pd.DataFrame) -> list[TrialRow]:
             seconds=float(trial["seconds"]),
             values=tuple(float(trial[g.name]) for g in frames.goals),
             difference=float(trial[goal.name]) - reference,
+            health=str(trial.get("health") or ""),
             params={name: trial.get(f"param.{name}") for name in _names(frames)},
         )
         for trial in trials.to_dict("records")
@@ -122,7 +126,8 @@ def trial_columns(frames: StudyFrames) -> list[Column[Any]]:
     difference = Column[Any]("− default", "", place, lambda row: _difference(row, first))
     columns += [values[0], difference, *values[1:]]
     columns += [_param_column(i, dimension) for i, dimension in enumerate(frames.space)]
-    return [*columns, Column("time", "", 90, lambda row: seconds(row.seconds))]
+    health = Column[Any]("health", "", 95, lambda row: row.health, numeric=False)
+    return [*columns, Column("time", "", 90, lambda row: seconds(row.seconds)), health]
 
 
 def _difference(row: TrialRow, goal: Goal) -> str:
@@ -253,6 +258,18 @@ def _in_units(frames: StudyFrames, best: int, default: int) -> str:
         return ""
     ahead = goal.ascending(pairs[goal.name]) < goal.ascending(pairs[f"{goal.name}_default"])
     return f" (better in {int(ahead.sum())} of {len(pairs)} units, paired by seed)"
+
+
+def health_words(frames: StudyFrames) -> str:
+    """Say which signs of a failed search the complete trials show; empty where there are none."""
+    if "health" not in frames.complete:
+        return ""
+    shown = [set(str(text).split(", ")) - {""} for text in frames.complete["health"].fillna("")]
+    counts = Counter(signature for found in shown for signature in found)
+    if not counts:
+        return ""
+    said = ", ".join(f"{one_line(name, 40)} in {n}" for name, n in counts.most_common())
+    return f"Signs of failure among {len(shown)} complete trials (`run` explains them): {said}."
 
 
 def count_words(frames: StudyFrames) -> str:

@@ -54,6 +54,7 @@ def markdown(frames: StudyFrames, figures: Mapping[str, bool]) -> str:
         "## Trials",
         markdown_escape(rows.count_words(frames)),
         "\n".join(f"- {markdown_escape(a)}: {markdown_escape(b)}" for a, b in rows.reasons(frames)),
+        markdown_escape(rows.health_words(frames)),
         "## Stage cache",
         markdown_escape(rows.savings_words(frames)),
         *_figures(figures),
@@ -102,6 +103,7 @@ def blocks(frames: StudyFrames, width: int, top: int) -> list[Table | Text]:
         Text(rows.count_words(frames)),
     ]
     found += [Text(f"{a}: {b}", style="red" if "failed" in a else "") for a, b in rows.reasons(frames)]
+    found += [Text(words, style="yellow") for words in [rows.health_words(frames)] if words]
     found += [Text(rows.savings_words(frames)), Text()]
     return found + _fitted("Parameters", rows.range_columns(frames), rows.range_rows(frames), width)
 

@@ -111,14 +111,21 @@ def trials_frame(study: optuna.Study, space: Space) -> pd.DataFrame:
             "default": bool(t.user_attrs.get("default", False)),
             "lost": t.number in lost,
             "best": t.number in best,
+            "health": ", ".join(_signatures(t)),
             **dict(zip(names, _values(t, len(names)), strict=True)),
             **_params(t, space),
         }
         for t in trials
     ]
-    first = ["number", "state", "reason", "seconds", "default", "lost", "best"]
+    first = ["number", "state", "reason", "seconds", "default", "lost", "best", "health"]
     frame = pd.DataFrame(rows, columns=[*first, *names, *(f"param.{d.name}" for d in space)])
     return frame.astype({name: float for name in ["seconds", *names]})
+
+
+def _signatures(trial: FrozenTrial) -> list[str]:
+    """Return the findings of the trial's units, each once."""
+    units = trial.user_attrs.get("units", ())
+    return sorted({finding["signature"] for outcome in units for finding in outcome["health"]})
 
 
 def _values(trial: FrozenTrial, count: int) -> Sequence[float | None]:

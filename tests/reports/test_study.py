@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from nasbench_rec.reports import _study_frames as content
-from nasbench_rec.reports import _study_writers
+from nasbench_rec.reports import _study_rows, _study_writers
 from nasbench_rec.reports._study_data import Goal
 from nasbench_rec.reports._study_figures import figures_with
 from nasbench_rec.reports._study_scales import byte_ticks, limits, log_ticks, scale_of
@@ -567,3 +567,15 @@ print(json.dumps(list(sys.modules)))
     assert not imported & (engines | {"matplotlib", "seaborn", "scipy", "rich"})
     assert not in_the_end & engines
     assert (tmp_path / "contour.svg").exists()
+
+
+def test_signs_of_failure_stand_beside_the_trials_and_are_counted():
+    found = whole()
+    health = ["static-masks, one-cluster", "", "one-cluster"] * len(found.trials)
+    marked = dataclasses.replace(found, trials=found.trials.assign(health=health[: len(found.trials)]))
+    said = _study_rows.health_words(marked)
+    complete = marked.complete["health"]
+    assert f"one-cluster in {complete.str.contains('one-cluster').sum()}" in said
+    assert _study_rows.health_words(found) == ""
+    best = _study_rows.best_and_default(marked)[0]
+    assert best.health == marked.trials.set_index("number").loc[best.number, "health"]
