@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import optuna
 import pytest
@@ -21,8 +21,10 @@ from nasbench_rec.studies.study import (
 )
 from nasbench_rec.studies.tuning import is_tuning, read_tuning
 
+from nasbench_rec.config import plain
 from nasbench_rec.errors import ConfigError
-from nasbench_rec.registry import resolve_method
+from nasbench_rec.protocol import Protocol
+from nasbench_rec.registry import method_names, resolve_method
 
 TINY = {
     "planted": {"train": 1500, "valid": 300, "test": 400},
@@ -73,6 +75,27 @@ def test_an_empty_space_is_all_that_the_method_declares():
 def test_a_space_that_makes_no_sense_is_refused(space, message):
     with pytest.raises(ConfigError, match=message):
         space_of(resolve_method("ihas"), space)
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_every_method_declares_ranges_that_hold_its_defaults(name):
+    """Each setting's default lies in its own range, or is none: then it is not asked of the first trial."""
+    method = resolve_method(name)
+    declared = [f for f in fields(method.config) if "space" in f.metadata]
+    if not declared:
+        with pytest.raises(ConfigError, match="declares no search space"):
+            space_of(method, {})
+        return
+    for dimension in space_of(method, {}):
+        default = plain(getattr(method.config, dimension.name))
+        assert default is None or dimension.holds(default), dimension.name
+
+
+def test_the_protocols_ranges_hold_its_defaults():
+    for f in fields(Protocol):
+        if "space" in f.metadata:
+            (dimension,) = space_of(resolve_method("fixed"), {f"protocol.{f.name}": {}})
+            assert dimension.holds(f.default), f.name
 
 
 def test_lists_travel_as_text_and_come_back():
