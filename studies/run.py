@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ class Silent:
     def started(self, total: int, done: int) -> None:
         """Nothing."""
 
-    def finished(self, line: Mapping[str, Any]) -> None:
+    def finished(self, line: dict[str, Any], /) -> None:
         """Nothing."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,7 +46,7 @@ class TrialObserver(Protocol):
     def started(self, total: int, done: int) -> None:
         """Hear how many trials are wanted and how many of them were finished before."""
 
-    def finished(self, line: Mapping[str, Any]) -> None:
+    def finished(self, line: dict[str, Any], /) -> None:
         """Hear of a finished trial: number, state, reason, values, params, seconds, reused (stages found)."""
 
 
