@@ -32,7 +32,7 @@ TINY = {
     "protocol": {"epochs": 2, "batch_size": 256, "hidden": [8]},
 }
 FAILING = f"{Path(__file__).parent / 'failing_method.py'}:Failing"
-SCORES = {"valid_auc": 0.7, "valid_logloss": 0.5, "embedding_bytes": 10, "stages": []}
+SCORES = {"valid_auc": 0.7, "valid_logloss": 0.5, "embedding_bytes": 10, "stages": [], "health": []}
 
 
 class Heard:
