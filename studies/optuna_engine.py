@@ -20,6 +20,7 @@ from nasbench_rec.studies.study import PRUNABLE, BoundStudy
 from nasbench_rec.studies.trials import busy_seconds, counted
 from nasbench_rec.studies.workers import Worker, make_workers
 
+from nasbench_rec.errors import NasbenchError
 from nasbench_rec.store import Store
 
 if TYPE_CHECKING:
@@ -125,7 +126,8 @@ class _Driver:
         idle = list(workers)
         while True:
             while idle and self._wants_more():
-                self._start(idle.pop())
+                if self._start(idle[-1]):
+                    idle.pop()
             if not self.running:
                 return
             for worker in idle:
@@ -140,14 +142,19 @@ class _Driver:
         in_time = self.deadline is None or time.monotonic() < self.deadline
         return in_time and self.done + len(self.running) < self.total
 
-    def _start(self, worker: Worker) -> None:
+    def _start(self, worker: Worker) -> bool:
+        """Ask for a trial and give it to a worker; return whether there was anything to evaluate."""
         self.study.sampler = make_sampler(self.bound, len(self.study.get_trials(deepcopy=False)))
         self.study.pruner = make_pruner(self.bound)
         trial = self.study.ask()
-        params = self.bound.ask(trial)
-        job = self.bound.job(params, self.root, self.options.threads)
-        running = _Running(trial, worker, params, time.monotonic())
+        running = _Running(trial, worker, self.bound.ask(trial), time.monotonic())
+        try:
+            job = self.bound.job(running.params, self.root, self.options.threads)
+        except NasbenchError as error:  # settings that a method refuses together
+            self._finish(running, {"kind": "failed", "reason": f"{type(error).__name__}: {error}"})
+            return False
         self.running[worker.begin(job)] = running
+        return True
 
     def _heard(self, job: _Running, message: Message) -> bool:
         """Act on a message; return whether the worker goes on with the trial."""

@@ -171,6 +171,18 @@ def test_failures_are_recorded_with_their_reasons_and_count(tmp_path, monkeypatc
     assert [line["reason"] for line in observer.lines[1:3]][1].startswith("took more than 5 s")
 
 
+def test_settings_that_a_method_refuses_are_a_failed_trial(tmp_path, monkeypatch):
+    def talk(values: dict[str, Any], begun: int) -> Iterator[Message]:
+        yield {"kind": "unit", "index": 0, "outcome": outcome(0, 0.7)}
+        yield {"kind": "done"}
+
+    wanted = study(method="ensemble", space={"members": {"choices": [2, 0, 3]}}, sampler=Sampler("grid"))
+    found, _ = run(Store(tmp_path / "s"), monkeypatch, talk, wanted)
+    assert sorted(states(found)) == ["COMPLETE", "COMPLETE", "FAIL"]
+    failed = next(t for t in found.trials if t.state.name == "FAIL")
+    assert "members = 0" in failed.user_attrs["reason"] and Pretender.begun == 2
+
+
 def test_a_lost_trial_is_asked_again_and_does_not_count(tmp_path, monkeypatch):
     def talk(values: dict[str, Any], begun: int) -> Iterator[Message]:
         if begun == 2:
