@@ -51,6 +51,7 @@ ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "2",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a failed trial has no score
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Tune would only end the experiment, and the next one would begin
     "RAY_AIR_NEW_OUTPUT": "0",
 }
 STEP = "step"
@@ -62,15 +63,16 @@ def run(bound: BoundStudy, name: str, store: Store, options: Options, observer: 
     """Run what is missing of a study. Killed at any moment, the same call continues."""
     _check(bound, options)
     with opened(bound, name, "ray", store, None) as folder, _settings():
-        root = folder / "tune"
+        root = folder.resolve() / "tune"  # Tune takes a relative path for an address
+        _mend(root)
         most = most_trials(bound)
         total = bound.study.trials if most is None else min(bound.study.trials, most)
         trials = ended_trials(root)
         observer.started(total, len(trials))
         if _wanted(bound, trials, total):
             cpus = options.workers * options.threads
-            with _hearing(bound, root, observer), started(cpus, options.address):
-                _run_missing(bound, store, options, root, total)
+            with started(cpus, options.address):
+                _run_missing(_Run(bound, store, options, observer, root), total)
         mirror(bound, name, folder, ended_trials(root))
 
 
@@ -109,62 +111,109 @@ def _wanted(bound: BoundStudy, trials: list[Ended], total: int) -> int:
     return 0 if limit is not None and busy_seconds(trials) >= limit else max(0, total - len(trials))
 
 
-def _run_missing(bound: BoundStudy, store: Store, options: Options, root: Path, total: int) -> None:
+@dataclass(frozen=True)
+class _Run:
+    """A study that runs: on what, how, who watches, and where Tune's folders are."""
+
+    bound: BoundStudy
+    store: Store
+    options: Options
+    observer: TrialObserver
+    root: Path
+
+    def trainable(self) -> Any:
+        """Return what evaluates a trial of Tune."""
+        return _trainable(self.bound, self.store, self.options)
+
+    def fit(self, tuner: Any, earlier: int) -> None:
+        """Run an experiment of Tune that comes after `earlier` trials."""
+        with _hearing(self.bound, earlier, self.observer):
+            tuner.fit()
+
+
+def _mend(root: Path) -> None:
+    """Remove states that a killed driver wrote by halves (Tune does not rename them), and folders that have none."""
+    for folder in experiments(root):
+        for path in folder.glob("experiment_state-*.json"):
+            try:
+                json.loads(path.read_text())
+            except ValueError:
+                path.unlink()
+        if not any(folder.glob("experiment_state-*.json")):
+            shutil.rmtree(folder)
+
+
+def _run_missing(run: _Run, total: int) -> None:
     """Continue the last experiment, then begin further ones until nothing is missing."""
-    continued = False
-    while missing := _wanted(bound, ended_trials(root), total):
-        known = experiments(root)
-        last = known[-1] if known else None
-        if last and not continued and len(ended_in(last)) < int(last.name.partition("-")[2]):
-            continued = True
-            if _continue(bound, store, options, last):
-                continue
-        at = len(experiments(root))
-        before = len(ended_trials(root))
-        _begin(bound, store, options, root / f"{at}-{missing}", missing)
-        if len(ended_trials(root)) == before:
+    _continue(run, total)
+    while missing := _wanted(run.bound, ended_trials(run.root), total):
+        known = experiments(run.root)
+        at = int(known[-1].name.partition("-")[0]) + 1 if known else 0
+        before = len(ended_trials(run.root))
+        _begin(run, run.root / f"{at}-{missing}", missing)
+        if len(ended_trials(run.root)) == before:
             return  # the time was over
 
 
-def _continue(bound: BoundStudy, store: Store, options: Options, folder: Path) -> bool:
-    """Continue an experiment of a killed driver; one without a snapshot is removed."""
-    from ray.tune import Tuner
+def _continue(run: _Run, total: int) -> None:
+    """Continue the experiment of a killed driver, if it can be and asks for no trial too many."""
+    known = experiments(run.root)
+    if not known:
+        return
+    last, ended = known[-1], ended_trials(run.root)
+    left = int(last.name.partition("-")[2]) - len(ended_in(last))
+    if 0 < left <= total - len(ended) and (tuner := _restored(run, last)) is not None:
+        run.fit(tuner, len(ended) - len(ended_in(last)))
 
-    if not Tuner.can_restore(str(folder)):
-        shutil.rmtree(folder)
-        return False
-    tuner = Tuner.restore(str(folder), _trainable(bound, store, options), resume_unfinished=True)
-    tuner.fit()
-    return True
+
+def _restored(run: _Run, folder: Path) -> Any:
+    """Return Tune's experiment as its snapshot says, None if the snapshot is not whole.
+
+    Its files are written one after the other. Killed in between, the searcher may wait for trials that Tune does not
+    know: for ten minutes, and then Tune begins again and forgets what had ended.
+    """
+    from ray.tune import ExperimentAnalysis, Tuner
+    from ray.tune.search.search_generator import SearchGenerator
+
+    search = _searcher(run.bound, [])
+    generator = SearchGenerator(search)
+    try:
+        generator.restore_from_dir(str(folder))
+        tuner = Tuner.restore(str(folder), run.trainable(), resume_unfinished=True)
+    except Exception:  # noqa: BLE001 - whatever a file raises that was cut short
+        return None
+    trials = {trial.trial_id for trial in ExperimentAnalysis(str(folder)).trials or []}
+    whole = search.asked() == trials and generator.get_state()["counter"] == len(trials)
+    return tuner if whole else None
 
 
-def _begin(bound: BoundStudy, store: Store, options: Options, folder: Path, count: int) -> None:
+def _begin(run: _Run, folder: Path, count: int) -> None:
     from ray.tune import FailureConfig, RunConfig, TuneConfig, Tuner
 
-    search = _searcher(bound, ended_trials(folder.parent))
+    earlier = ended_trials(run.root)
     tuner = Tuner(
-        _trainable(bound, store, options),
+        run.trainable(),
         tune_config=TuneConfig(
-            search_alg=search,
-            scheduler=_scheduler(bound),
+            search_alg=_searcher(run.bound, earlier),
+            scheduler=_scheduler(run.bound),
             num_samples=count,
-            max_concurrent_trials=options.workers,
+            max_concurrent_trials=run.options.workers,
             reuse_actors=True,
         ),
         run_config=RunConfig(
             name=folder.name,
-            storage_path=str(folder.parent.resolve()),
+            storage_path=str(run.root),
             failure_config=FailureConfig(max_failures=RETRIES),
             callbacks=[_progress()],
             verbose=0,
         ),
     )
-    tuner.fit()
+    run.fit(tuner, len(earlier))
 
 
 def _scheduler(bound: BoundStudy) -> Any:
     """Return Tune's scheduler: `hyperband` is the asynchronous one, ASHA with several brackets."""
-    from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule
+    from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler
 
     pruner, (goal, *_) = bound.study.pruner, bound.study.goals()
     if pruner.name == "none":
@@ -172,7 +221,7 @@ def _scheduler(bound: BoundStudy) -> Any:
     common: dict[str, Any] = {"time_attr": STEP, "metric": goal.name, "mode": goal.direction[:3]}
     first = max(1, pruner.warmup)
     if pruner.name == "median":
-        return MedianStoppingRule(**common, grace_period=first, min_samples_required=pruner.startup_trials)
+        return _median(**common, grace_period=first, min_samples_required=pruner.startup_trials)
     return AsyncHyperBandScheduler(
         **common,
         max_t=bound.steps + 1,
@@ -180,6 +229,19 @@ def _scheduler(bound: BoundStudy) -> Any:
         reduction_factor=pruner.reduction_factor,
         brackets=BRACKETS[pruner.name],
     )
+
+
+def _median(**settings: Any) -> Any:
+    from ray.tune.schedulers import MedianStoppingRule
+
+    class Median(MedianStoppingRule):
+        """Tune's median rule, which a failed trial has no score for; paused trials would begin again."""
+
+        def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+            if REASON not in result:
+                super().on_trial_complete(tune_controller, trial, result)
+
+    return Median(**{**settings, "min_time_slice": math.inf})
 
 
 @dataclass
@@ -220,6 +282,10 @@ def _searcher(bound: BoundStudy, earlier: list[Ended]) -> Any:
             super().restore(checkpoint_path)
             self.clock = None  # of another process
 
+        def asked(self) -> set[str]:
+            """Return the trials that were asked for."""
+            return set(self._ot_trials)
+
         def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
             if REASON not in result:
                 super().on_trial_result(trial_id, result)
@@ -236,7 +302,8 @@ def _searcher(bound: BoundStudy, earlier: list[Ended]) -> Any:
     # Trials of an earlier experiment lead no others: which shared whose search is not known any more.
     told = [frozen(bound, t, {"shares": -1, "follower": i}) for i, t in enumerate(earlier)]
     known = [t.params for t in earlier]
-    asked = replace(bound, study=replace(bound.study, include_default=False)) if earlier else bound
+    begun = bound.default_params in known
+    asked = replace(bound, study=replace(bound.study, include_default=False)) if begun else bound
     search = Search(
         space=_Ask(asked, told),
         metric=[g.name for g in goals] if len(goals) > 1 else goals[0].name,
@@ -356,13 +423,13 @@ class _Talk:
         return {OUTCOMES: json.dumps(self.outcomes), CURVE: json.dumps(self.curve)}
 
 
-_HEARD: list[tuple[BoundStudy, Path, TrialObserver]] = []
+_HEARD: list[tuple[BoundStudy, int, TrialObserver]] = []
 """Who watches the study that runs in this process: Tune pickles its callbacks, and a console cannot be."""
 
 
 @contextmanager
-def _hearing(bound: BoundStudy, root: Path, observer: TrialObserver) -> Iterator[None]:
-    _HEARD.append((bound, root, observer))
+def _hearing(bound: BoundStudy, earlier: int, observer: TrialObserver) -> Iterator[None]:
+    _HEARD.append((bound, earlier, observer))
     try:
         yield
     finally:
@@ -370,17 +437,16 @@ def _hearing(bound: BoundStudy, root: Path, observer: TrialObserver) -> Iterator
 
 
 def heard(trial: Any, trials: list[Any]) -> None:
-    """Tell the observer of a trial of Tune that has ended."""
+    """Tell the observer of a trial of Tune that has ended. Tune's snapshots call it as it is: keep its signature."""
     if not _HEARD:
         return
-    bound, root, observer = _HEARD[-1]
-    earlier = sum(int(folder.name.partition("-")[2]) for folder in experiments(root)[:-1])
+    bound, earlier, observer = _HEARD[-1]
     ended = end_of(trial)
     values = bound.value(ended.outcomes) if ended.state == "COMPLETE" else ()
     uses = [use for outcome in ended.outcomes for use in outcome["stages"]]
     observer.finished(
         {
-            "number": earlier + trials.index(trial),
+            "number": earlier + int(trial.experiment_tag.partition("_")[0]) - 1,
             "state": STATES[ended.state],
             "reason": ended.reason,
             "values": dict(zip(bound.study.objectives, values, strict=False)),

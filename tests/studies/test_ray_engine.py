@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from nasbench_rec.studies.sandbox import Limits
 from nasbench_rec.studies.storage import load
 from nasbench_rec.studies.study import Pruner, Sampler, Study
 from nasbench_rec.studies.trials import counted
-from nasbench_rec.studies.tune_trials import Ended, busy_seconds, end_of, mirror
+from nasbench_rec.studies.tune_trials import Ended, busy_seconds, end_of, ended_trials, mirror
 
 from nasbench_rec.errors import ConfigError
 from nasbench_rec.store import Store
@@ -130,6 +131,25 @@ def test_how_a_trial_of_tune_ended():
     assert "node died" in end_of(tune_trial("ERROR", {})).reason
 
 
+def test_what_a_killed_driver_wrote_by_halves_is_removed(tmp_path):
+    for name, states in {"0-4": ['{"trial_data": []}', '{"trial_da'], "1-2": ["{"], "2-2": []}.items():
+        (tmp_path / name).mkdir()
+        for at, text in enumerate(states):
+            (tmp_path / name / f"experiment_state-2026-01-0{at + 1}.json").write_text(text)
+    ray_engine._mend(tmp_path)
+    left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
+    assert left == ["0-4", "0-4/experiment_state-2026-01-01.json"]
+
+
+def test_the_median_of_tune_bears_failed_trials_and_pauses_none():
+    rule = ray_engine._scheduler(study(pruner=Pruner("median", startup_trials=1, warmup=1)).bind(None))
+    rule.on_trial_complete(None, "failed", {"reason": "ValueError: no", "done": True})
+    rule.on_trial_complete(None, "good", {"valid_auc": 0.7, "step": 4})
+    assert rule.on_trial_result(None, "bad", {"valid_auc": 0.6, "step": 4}) == rule.STOP
+    busy = SimpleNamespace(get_live_trials=lambda: [SimpleNamespace(status="PENDING")])
+    assert rule._on_insufficient_samples(busy, "other", 1) == rule.CONTINUE
+
+
 def test_busy_seconds_count_overlaps_once():
     trials = [Ended({}, "COMPLETE", "", began, seconds) for began, seconds in ((0, 10), (5, 10), (20, 5))]
     assert busy_seconds(trials) == 20
@@ -169,13 +189,14 @@ def test_what_tune_cannot_do_is_refused(tmp_path, change, options, message):
         ray_engine.run(study(**change).bind(None), "s", Store(tmp_path), options, Heard())
 
 
-def test_both_engines_see_one_space_and_give_a_configuration_one_score(tmp_path):
-    """The one fast test that starts Ray."""
+def test_both_engines_see_one_space_and_give_a_configuration_one_score(tmp_path, monkeypatch):
+    """The one fast test that starts Ray. The stores have relative paths, as the command line's default has."""
+    monkeypatch.chdir(tmp_path)
     wanted = study(sampler=Sampler("grid"), space={"k": {"choices": [2, 3]}, "lam": {"choices": [0.05, 0.5]}})
     wanted = study(**{**vars(wanted), "trials": 4})
     found = {}
     for name, engine in (("optuna", optuna_engine), ("ray", ray_engine)):
-        store = Store(tmp_path / name)
+        store = Store(Path(name))
         engine.run(wanted.bind(None), name, store, Options(workers=2), Heard())
         trials = load(name, store).trials
         assert [t.state.name for t in trials] == ["COMPLETE"] * 4
@@ -302,3 +323,74 @@ def test_a_node_dies_in_the_middle_and_nothing_is_missing(tmp_path, engine, monk
     trials = load("n", store).trials
     assert len(counted(trials)) == 8 and {t.state.name for t in counted(trials)} == {"COMPLETE"}
     assert not [t for t in trials if t.state.name == "RUNNING"]
+
+
+DRIVER = """
+import json, os, signal, sys
+from pathlib import Path
+from nasbench_rec.store import Store
+from nasbench_rec.studies import ray_engine
+from nasbench_rec.studies.running import Options
+from nasbench_rec.studies.study import Sampler, Study
+
+method, settings, store, ending = sys.argv[1:]
+heard = []
+
+class Observer:
+    def started(self, total, done): ...
+
+    def finished(self, line):
+        heard.append(line)
+        if len(heard) == 3:
+            os.kill(os.getpid(), getattr(signal, ending))
+
+wanted = Study(method=method, space={"n": {}}, trials=6, sampler=Sampler("random"), settings=json.loads(settings))
+ray_engine.run(wanted.bind(None), "d", Store(Path(store)), Options(), Observer())
+"""
+
+
+def broken_off(store: Path, ending: str) -> Study:
+    """Run a study of 6 trials whose driver gets a signal after the third; return it."""
+    settings = {**TINY, "failing": {"seconds": 1.5}}
+    code = [sys.executable, "-c", DRIVER, FAILING, json.dumps(settings), str(store), ending]
+    assert subprocess.run(code, capture_output=True, check=False).returncode == -getattr(signal, ending)
+    return study(method=FAILING, space={"n": {}}, trials=6, settings=settings)
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_study_and_the_same_call_continues(tmp_path):
+    wanted = broken_off(tmp_path, "SIGINT")
+    heard = Heard()
+    ray_engine.run(wanted.bind(None), "d", Store(tmp_path), Options(), heard)
+    assert heard.begun[1] <= 3, "the other trials were not run in spite of Ctrl-C"
+    assert [t.state.name for t in load("d", Store(tmp_path)).trials] == ["COMPLETE"] * 6
+
+
+@pytest.mark.slow
+def test_a_snapshot_that_is_not_whole_costs_no_trial_and_no_time(tmp_path):
+    """Tune would wait ten minutes for a searcher that knows other trials, and crash for a file cut short."""
+    wanted = broken_off(tmp_path / "killed", "SIGKILL")
+    for torn in (
+        "",
+        "experiment_state-*.json",
+        "searcher-state-*.pkl",
+        "search_gen_state-*.json",
+        "tuner.pkl",
+    ):
+        store = Store(tmp_path / f"s{torn[:12]}")
+        shutil.copytree(tmp_path / "killed", store.path)
+        for path in (store.path / "studies" / "d" / "tune" / "0-6").glob(torn or "none"):
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        heard = Heard()
+        ray_engine.run(wanted.bind(None), "d", store, Options(), heard)
+        assert heard.begun[1] >= 1 or torn.startswith("experiment"), torn
+        assert [t.state.name for t in load("d", store).trials] == ["COMPLETE"] * 6, torn
+        assert sorted(line["number"] for line in heard.lines) == list(range(heard.begun[1], 6)), torn
+
+
+@pytest.mark.slow
+def test_fewer_trials_than_a_killed_driver_wanted(tmp_path):
+    wanted = replace(broken_off(tmp_path, "SIGKILL"), trials=4)
+    ray_engine.run(wanted.bind(None), "d", Store(tmp_path), Options(), Heard())
+    assert len(ended_trials(tmp_path / "studies" / "d" / "tune")) == 4
+    assert len(load("d", Store(tmp_path)).trials) == 4
