@@ -62,7 +62,7 @@ def end_of(trial: Any) -> Ended:
     """Return what a trial of Tune that has ended says of itself."""
     last: Mapping[str, Any] = trial.last_result or {}
     if trial.status == "ERROR":
-        state, reason = "FAIL", NODE_DIED
+        state, reason = "FAIL", _error(trial)
     elif REASON in last:
         state, reason = "FAIL", str(last[REASON])
     else:
@@ -77,6 +77,15 @@ def end_of(trial: Any) -> Ended:
         outcomes=json.loads(last.get(OUTCOMES, "[]")),
         curve={int(step): value for step, value in json.loads(last.get(CURVE, "[]"))},
     )
+
+
+def _error(trial: Any) -> str:
+    """Return why Tune gave a trial up: the last line of what its worker raised, if it raised anything."""
+    storage = getattr(trial, "storage", None)
+    path = Path(storage.trial_fs_path if storage else "none") / "error.txt"
+    lines = path.read_text(errors="replace").split("\n") if path.is_file() else []
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return f"{NODE_DIED}: {last[:300]}" if last else NODE_DIED
 
 
 def busy_seconds(trials: Sequence[Ended]) -> float:
@@ -114,9 +123,10 @@ def mirror(bound: BoundStudy, name: str, folder: Path, trials: Sequence[Ended]) 
     part = folder / f".{JOURNAL}.part"
     part.unlink(missing_ok=True)
     study = create(bound, name, "ray", journal_storage(part))
-    for at, trial in enumerate(trials):
+    default = next((t for t in trials if t.params == bound.default_params), None)
+    for trial in trials:
         attrs: dict[str, Any] = {"units": trial.outcomes, "reason": trial.reason, "seconds": trial.seconds}
-        if at == 0 and bound.study.include_default and trial.params == bound.default_params:
+        if trial is default and bound.study.include_default:
             attrs["default"] = True
         study.add_trial(frozen(bound, trial, attrs))
     os.replace(part, folder / JOURNAL)
