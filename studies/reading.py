@@ -196,9 +196,10 @@ def _importances(study: optuna.Study, at: int) -> Iterator[tuple[str, float]]:
 
 def savings(trials: Sequence[FrozenTrial]) -> dict[str, Any]:
     """Return what the stage cache saved: seconds of stages computed and found, and how many of each kind."""
-    uses = [u for t in trials for outcome in t.user_attrs.get("units", ()) for u in outcome["stages"]]
+    kinds = ("search", "derive", "train")  # every study finds its encoded data: no saving of its own
+    found = [u for t in trials for outcome in t.user_attrs.get("units", ()) for u in outcome["stages"]]
+    uses = [use for use in found if use["kind"] in kinds]
     counts = Counter((use["kind"], bool(use["reused"])) for use in uses)
-    kinds = ("search", "derive", "train")
     return {
         "computed_seconds": _seconds(uses, reused=False),
         "reused_seconds": _seconds(uses, reused=True),

@@ -25,7 +25,10 @@ PLAIN = {"planted": {"train": 1500, "valid": 300, "test": 400}, "protocol": {"ep
 
 
 def outcome(seed: int, auc: float) -> dict[str, Any]:
-    stages = [{"kind": "search", "key": "s", "reused": False, "seconds": 1.0}]
+    stages = [
+        {"kind": "prepare", "key": "p", "reused": True, "seconds": 5.0},
+        {"kind": "search", "key": "s", "reused": False, "seconds": 1.0},
+    ]
     head = {"key": "k", "dataset": "planted", "backbone": "deepfm", "seed": seed, "split_seed": 0}
     numbers = {"valid_auc": auc, "valid_logloss": 1 - auc, "embedding_bytes": 100, "total_bytes": 200}
     return {**head, **numbers, "search_seconds": 1.0, "retrain_seconds": 1.0, "stages": stages, "health": []}
@@ -326,6 +329,7 @@ def test_frames_tell_what_the_trials_hold(tmp_path, monkeypatch):
     assert frames["importances"]["importance"].sum() == pytest.approx(1)
     assert frames["importances"].iloc[0]["param"] == "lam"
     assert frames["savings"]["search"] == [8, 0] and frames["savings"]["computed_seconds"] == 8.0
+    assert frames["savings"]["reused_seconds"] == 0.0, "encoded data are no saving of a study"
     assert len(frames["curves"]) == 16
 
 
