@@ -63,6 +63,7 @@ SIDES: tuple[Side, ...] = (
 
 
 def study(options: Options) -> Study:
+    """Return the study that every side runs."""
     protocol = {"epochs": options.epochs, "hidden": list(options.hidden), "patience": 0}
     return Study(
         method="fixed",
@@ -87,6 +88,7 @@ def turn(side: Side, options: Options) -> float:
 
 
 def row(side: Side, rates: list[float], base: list[float]) -> str:
+    """Return a side's line of the page; ratios are taken within each round."""
     times = statistics.median(a / b for a, b in zip(rates, base, strict=True))
     middle = f"{statistics.median(rates):.1f} ({min(rates):.1f} to {max(rates):.1f})"
     return f"| {side[0]} | {side[1]} | {side[2]} | {middle} | {times:.2f} |"

@@ -408,7 +408,8 @@ class StudyVerb(_Study):
 
     def run(self) -> int:
         """List, show, or run and report."""
-        from nasbench_rec.studies.study import describe_studies, shipped_studies
+        from nasbench_rec.studies.study import describe_studies, shipped_studies, shipped_study
+        from nasbench_rec.studies.tuning import is_tuning
 
         if not self.words:
             return _show_list(describe_studies(), ("name", "title", "question"), False)
@@ -416,9 +417,6 @@ class StudyVerb(_Study):
             return self._show(self.words[1:])
         if len(self.words) > 1:
             raise ConfigError(f"study {' '.join(self.words)}: give one study, or `study show NAME`.")
-        from nasbench_rec.studies.study import shipped_study
-        from nasbench_rec.studies.tuning import is_tuning
-
         text = self.words[0]
         path = shipped_study(text) if _is_shipped(text, shipped_studies(), "study") else Path(text)
         return self._tune(path) if is_tuning(path) else self._search(path)

@@ -21,10 +21,8 @@ OBJECT_STORE = 128 * 1024**2
 @contextmanager
 def started(cpus: int, address: str | None) -> Iterator[None]:
     """Start Ray with `cpus` on this machine, or join the cluster at `address`; leave it in the end."""
-    for name, value in {
-        **SETTINGS,
-        **(LOCAL if address is None else {}),
-    }.items():  # Ray reads them when it is imported
+    settings = SETTINGS if address else {**SETTINGS, **LOCAL}
+    for name, value in settings.items():  # Ray reads them when it is imported
         os.environ.setdefault(name, value)
     import ray
 

@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from nasbench_rec.studies.running import RETRIES, Options, TrialObserver, opened
-from nasbench_rec.studies.samplers import first_points, make_pruner, make_sampler, most_trials
+from nasbench_rec.studies.running import RETRIES, Options, TrialObserver, ended_line, opened
+from nasbench_rec.studies.samplers import first_points, make_pruner, make_sampler, wanted_trials
 from nasbench_rec.studies.storage import JOURNAL, create, mend_journal, open_storage, quiet
 from nasbench_rec.studies.study import PRUNABLE, BoundStudy
-from nasbench_rec.studies.trials import busy_seconds, counted
+from nasbench_rec.studies.trials import busy_seconds, counted, spans
 from nasbench_rec.studies.workers import Worker, make_workers
 
 from nasbench_rec.errors import NasbenchError
@@ -112,12 +112,12 @@ class _Driver:
     ) -> None:
         self.bound, self.study, self.options, self.observer = bound, study, options, observer
         self.root = store.path
+        study.pruner = make_pruner(bound)
         trials = study.get_trials(deepcopy=False)
         self.done = len(counted(trials))
-        most = most_trials(bound)
-        self.total = bound.study.trials if most is None else min(bound.study.trials, most)
+        self.total = wanted_trials(bound)
         limit = bound.study.seconds
-        self.deadline = None if limit is None else time.monotonic() + limit - busy_seconds(trials)
+        self.deadline = None if limit is None else time.monotonic() + limit - busy_seconds(spans(trials))
         self.running: dict[Future[Message], _Running] = {}
 
     def run(self, workers: Sequence[Worker]) -> None:
@@ -145,7 +145,6 @@ class _Driver:
     def _start(self, worker: Worker) -> bool:
         """Ask for a trial and give it to a worker; return whether there was anything to evaluate."""
         self.study.sampler = make_sampler(self.bound, len(self.study.get_trials(deepcopy=False)))
-        self.study.pruner = make_pruner(self.bound)
         trial = self.study.ask()
         running = _Running(trial, worker, self.bound.ask(trial), time.monotonic())
         try:
@@ -189,7 +188,7 @@ class _Driver:
             trial.set_user_attr("reason", message["reason"])
             ask_again(self.study, self._frozen(trial), message["reason"])
             self.study.tell(trial, state=TrialState.FAIL)
-            self._say(job, "lost, asked again", message["reason"], None)
+            self._say(job, "lost, asked again", message["reason"])
             return
         values = self.bound.value(job.outcomes) if kind == "done" else None
         state = {"done": TrialState.COMPLETE, "stopped": TrialState.PRUNED}.get(kind, TrialState.FAIL)
@@ -203,7 +202,7 @@ class _Driver:
             trial.set_user_attr(name, value)
         self.study.tell(trial, values, state=state)
         self.done += 1
-        self._say(job, {"done": "complete", "stopped": "pruned"}.get(kind, "failed"), reason, values)
+        self._say(job, {"done": "complete", "stopped": "pruned"}.get(kind, "failed"), reason)
 
     def _frozen(self, trial: Trial) -> FrozenTrial:
         return self.study.get_trials(deepcopy=False)[trial.number]
@@ -217,16 +216,8 @@ class _Driver:
             at = trials[at["retry_of"]].user_attrs
         return lives
 
-    def _say(self, job: _Running, state: str, reason: str, values: Sequence[float] | None) -> None:
-        stages = [use for outcome in job.outcomes for use in outcome["stages"]]
-        line = {
-            "number": job.trial.number,
-            "state": state,
-            "reason": reason,
-            "values": dict(zip(self.bound.study.objectives, values or (), strict=False)),
-            "params": self.bound.values(job.params),
-            "seconds": time.monotonic() - job.began,
-            "reused": sum(use["reused"] for use in stages if use["kind"] == "search"),
-            "done": self.done,
-        }
-        self.observer.finished(line)
+    def _say(self, job: _Running, state: str, reason: str) -> None:
+        seconds = time.monotonic() - job.began
+        self.observer.finished(
+            ended_line(self.bound, job.trial.number, state, reason, job.params, seconds, job.outcomes)
+        )

@@ -20,24 +20,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasbench_rec.studies._ray import started
-from nasbench_rec.studies.running import RETRIES, Options, TrialObserver, opened
-from nasbench_rec.studies.samplers import first_points, make_sampler, most_trials
+from nasbench_rec.studies.running import RETRIES, Options, TrialObserver, ended_line, opened
+from nasbench_rec.studies.samplers import first_points, make_sampler, wanted_trials
 from nasbench_rec.studies.sandbox import Job, Sandbox
 from nasbench_rec.studies.storage import quiet
 from nasbench_rec.studies.study import PRUNABLE, BoundStudy
+from nasbench_rec.studies.trials import busy_seconds
 from nasbench_rec.studies.tune_trials import (
     CURVE,
     FINAL,
     OUTCOMES,
     REASON,
     Ended,
-    busy_seconds,
     end_of,
     ended_in,
     ended_trials,
     experiments,
     frozen,
     mirror,
+    spans,
 )
 from nasbench_rec.studies.workers import CLUSTER_STORE
 
@@ -66,8 +67,7 @@ def run(bound: BoundStudy, name: str, store: Store, options: Options, observer: 
     with opened(bound, name, "ray", store, None) as folder, _settings():
         root = folder.resolve() / "tune"  # Tune takes a relative path for an address
         _mend(root)
-        most = most_trials(bound)
-        total = bound.study.trials if most is None else min(bound.study.trials, most)
+        total = wanted_trials(bound)
         trials = ended_trials(root)
         observer.started(total, len(trials))
         if _wanted(bound, trials, total):
@@ -109,7 +109,7 @@ def _settings() -> Iterator[None]:
 def _wanted(bound: BoundStudy, trials: list[Ended], total: int) -> int:
     """Return how many trials are missing; none where the time is over."""
     limit = bound.study.seconds
-    return 0 if limit is not None and busy_seconds(trials) >= limit else max(0, total - len(trials))
+    return 0 if limit is not None and busy_seconds(spans(trials)) >= limit else max(0, total - len(trials))
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,7 @@ def _median(**settings: Any) -> Any:
             if REASON not in result:
                 super().on_trial_complete(tune_controller, trial, result)
 
-    return Median(**{**settings, "min_time_slice": math.inf})
+    return Median(**{**settings, "min_time_slice": math.inf})  # Tune's first pause was infinitely long ago
 
 
 @dataclass
@@ -313,7 +313,7 @@ def _searcher(bound: BoundStudy, earlier: list[Ended]) -> Any:
         sampler=make_sampler(bound, len(earlier)),
     )
     limit = bound.study.seconds
-    search.left = None if limit is None else limit - busy_seconds(earlier)
+    search.left = None if limit is None else limit - busy_seconds(spans(earlier))
     return search
 
 
@@ -443,18 +443,11 @@ def heard(trial: Any, trials: list[Any]) -> None:
         return
     bound, earlier, observer = _HEARD[-1]
     ended = end_of(trial)
-    values = bound.value(ended.outcomes) if ended.state == "COMPLETE" else ()
-    uses = [use for outcome in ended.outcomes for use in outcome["stages"]]
+    number = earlier + int(trial.experiment_tag.partition("_")[0]) - 1
     observer.finished(
-        {
-            "number": earlier + int(trial.experiment_tag.partition("_")[0]) - 1,
-            "state": STATES[ended.state],
-            "reason": ended.reason,
-            "values": dict(zip(bound.study.objectives, values, strict=False)),
-            "params": bound.values(ended.params),
-            "seconds": ended.seconds,
-            "reused": sum(use["reused"] for use in uses if use["kind"] == "search"),
-        }
+        ended_line(
+            bound, number, STATES[ended.state], ended.reason, ended.params, ended.seconds, ended.outcomes
+        )
     )
 
 

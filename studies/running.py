@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +48,29 @@ class TrialObserver(Protocol):
 
     def finished(self, line: dict[str, Any], /) -> None:
         """Hear of a finished trial: number, state, reason, values, params, seconds, reused (stages found)."""
+
+
+def ended_line(
+    bound: BoundStudy,
+    number: int,
+    state: str,
+    reason: str,
+    params: Mapping[str, Any],
+    seconds: float,
+    outcomes: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Return what an observer hears of a trial that has ended; a trial that is not complete has no values."""
+    values = bound.value(outcomes) if state == "complete" else []
+    uses = [use for outcome in outcomes for use in outcome["stages"]]
+    return {
+        "number": number,
+        "state": state,
+        "reason": reason,
+        "values": dict(zip(bound.study.objectives, values, strict=False)),
+        "params": bound.values(params),
+        "seconds": seconds,
+        "reused": sum(use["reused"] for use in uses if use["kind"] == "search"),
+    }
 
 
 def folder_of(store: Store, name: str) -> Path:

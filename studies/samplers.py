@@ -121,6 +121,7 @@ def first_points(bound: BoundStudy) -> list[dict[str, Any]]:
     return [*default, *(point for point in shuffled if point not in default)]
 
 
-def most_trials(bound: BoundStudy) -> int | None:
-    """Return how many configurations there are, None where they are not counted."""
-    return len(first_points(bound)) if bound.study.sampler.name == "grid" else None
+def wanted_trials(bound: BoundStudy) -> int:
+    """Return how many trials the study asks for: no more than a grid has points."""
+    trials = bound.study.trials
+    return min(trials, len(first_points(bound))) if bound.study.sampler.name == "grid" else trials

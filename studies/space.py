@@ -142,7 +142,7 @@ def space_of(method: Method, wanted: Mapping[str, Mapping[str, Any]]) -> Space:
     here.
     """
     declared = _declared(method)
-    names = list(wanted) or [n for n in declared if not n.startswith(PROTOCOL)]
+    names = list(wanted) or own_names(method)
     if not names:
         raise ConfigError(
             f"method {method.name!r} declares no search space; name dimensions in [space], protocol.lr for one."
@@ -164,6 +164,11 @@ def _decided(dimension: Dimension, names: Sequence[str], config: Any) -> Dimensi
                 f"{getattr(config, name, None)!r}. Set it so in [settings], or leave the dimension out."
             )
     return replace(dimension, when={k: v for k, v in dimension.when.items() if k in names})
+
+
+def own_names(method: Method) -> list[str]:
+    """Return the method's own settings that declare a range."""
+    return [name for name in _declared(method) if not name.startswith(PROTOCOL)]
 
 
 def _settings(method: Method) -> list[str]:

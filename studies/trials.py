@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,15 +21,19 @@ def counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     return [t for t in trials if t.state.is_finished() and t.number not in lost]
 
 
-def busy_seconds(trials: Sequence[FrozenTrial]) -> float:
-    """Return the wall-clock seconds in which at least one of the finished trials ran."""
-    spans = sorted(
+def spans(trials: Sequence[FrozenTrial]) -> list[tuple[float, float]]:
+    """Return when each finished trial began and ended, in seconds."""
+    return [
         (t.datetime_start.timestamp(), t.datetime_complete.timestamp())
         for t in trials
         if t.datetime_start and t.datetime_complete
-    )
+    ]
+
+
+def busy_seconds(spans: Iterable[tuple[float, float]]) -> float:
+    """Return the wall-clock seconds that spans of time (begin, end) cover together."""
     total, end = 0.0, 0.0
-    for start, stop in spans:
+    for start, stop in sorted(spans):
         total += max(0.0, stop - max(start, end))
         end = max(end, stop)
     return total

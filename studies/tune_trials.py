@@ -88,14 +88,9 @@ def _error(trial: Any) -> str:
     return f"{NODE_DIED}: {last[:300]}" if last else NODE_DIED
 
 
-def busy_seconds(trials: Sequence[Ended]) -> float:
-    """Return the wall-clock seconds in which at least one of the trials ran."""
-    total, end = 0.0, 0.0
-    for trial in sorted(trials, key=lambda t: t.began):
-        stop = trial.began + trial.seconds
-        total += max(0.0, stop - max(trial.began, end))
-        end = max(end, stop)
-    return total
+def spans(trials: Sequence[Ended]) -> list[tuple[float, float]]:
+    """Return when each trial began and ended, in seconds."""
+    return [(trial.began, trial.began + trial.seconds) for trial in trials]
 
 
 def frozen(bound: BoundStudy, trial: Ended, attrs: Mapping[str, Any]) -> FrozenTrial:

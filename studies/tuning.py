@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasbench_rec.studies.leaderboard import REFERENCE, overrides, task_of
 from nasbench_rec.studies.reading import read, values_of
 from nasbench_rec.studies.running import folder_of
-from nasbench_rec.studies.space import split
+from nasbench_rec.studies.space import own_names, split
 from nasbench_rec.studies.study import Pruner, Sampler, Study, Values, with_named_parts
 
 from nasbench_rec.config import build, plain, read_toml, write_text
@@ -83,7 +83,7 @@ class Tuning:
 
     def _study(self, method: str, dataset: str, backbone: str) -> Study:
         named = resolve_method(method)
-        own: Mapping[str, Values] = self.space.get(method, {f: {} for f in _declared(named.config)})
+        own: Mapping[str, Values] = self.space.get(method, {name: {} for name in own_names(named)})
         settings = {
             k: v for k, v in self.settings.items() if k in (method, named.info.name, dataset, "protocol")
         }
@@ -103,10 +103,6 @@ class Tuning:
             settings=settings,
             space={**own, **self.shared},
         )
-
-
-def _declared(config: Any) -> list[str]:
-    return [f.name for f in fields(config) if "space" in f.metadata]
 
 
 def budget_of(method: str, ratio: float | None) -> float | None:

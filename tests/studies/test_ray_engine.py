@@ -22,8 +22,8 @@ from nasbench_rec.studies.running import Options
 from nasbench_rec.studies.sandbox import Limits
 from nasbench_rec.studies.storage import load
 from nasbench_rec.studies.study import Pruner, Sampler, Study
-from nasbench_rec.studies.trials import counted
-from nasbench_rec.studies.tune_trials import Ended, busy_seconds, end_of, ended_trials, mirror
+from nasbench_rec.studies.trials import busy_seconds, counted
+from nasbench_rec.studies.tune_trials import Ended, end_of, ended_trials, mirror, spans
 
 from nasbench_rec.errors import ConfigError
 from nasbench_rec.store import Store
@@ -152,7 +152,7 @@ def test_the_median_of_tune_bears_failed_trials_and_pauses_none():
 
 def test_busy_seconds_count_overlaps_once():
     trials = [Ended({}, "COMPLETE", "", began, seconds) for began, seconds in ((0, 10), (5, 10), (20, 5))]
-    assert busy_seconds(trials) == 20
+    assert busy_seconds(spans(trials)) == 20
 
 
 def test_the_mirror_holds_what_tune_holds(tmp_path):
