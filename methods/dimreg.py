@@ -9,12 +9,12 @@ from typing import Literal
 import numpy as np
 import torch
 from nasbench_rec.methods._polarization import regularizer
+from nasbench_rec.methods._ranking import columns_that_fit
 from torch import Tensor, nn
 
 from nasbench_rec.backbones import EmbeddingShape
-from nasbench_rec.cost import EMBEDDING_PARTS
 from nasbench_rec.embeddings import Layout, StackedLookup
-from nasbench_rec.errors import ConfigError, PlanError
+from nasbench_rec.errors import ConfigError
 from nasbench_rec.model import Embedding
 from nasbench_rec.plans import ColumnMask, EmbeddingPlan
 from nasbench_rec.protocol import setting
@@ -175,18 +175,7 @@ class DimReg(Searcher):
         """Return the columns with theta > 0, or under a plan budget those of largest theta that fit."""
         theta = state.tensors["theta"].cpu().numpy()
         limit = size.bytes(task.layout)
-        return ColumnMask(mask=open_columns(theta) if limit is None else self._fitting(task, theta, limit))
-
-    def _fitting(self, task: SearchTask, theta: np.ndarray, limit: int) -> np.ndarray:
-        """Return the mask of columns taken in falling order of theta, each if it still fits, bool [F, d]."""
-        mask = np.zeros(theta.shape, dtype=bool)
-        for column in np.argsort(-theta, axis=None, kind="stable"):
-            mask.flat[column] = True
-            if task.cost(ColumnMask(mask=mask)).bytes(EMBEDDING_PARTS) > limit:
-                mask.flat[column] = False
-        if not mask.any():
-            raise PlanError(f"no column fits into {limit} bytes; give a larger plan budget.")
-        return mask
+        return ColumnMask(mask=open_columns(theta) if limit is None else columns_that_fit(task, theta, limit))
 
 
 def penalty(gates: Tensor, config: DimRegConfig) -> Tensor:

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-import torch
-from torch import Tensor
+from nasbench_rec.methods._ranking import UNIFORM_TABLE, entries_that_fit, limit_of, masked_state
 
-from nasbench_rec.cost import most_nonzeros
-from nasbench_rec.errors import PlanError
 from nasbench_rec.plans import EmbeddingPlan, EntryMask, Recipe, uniform
 from nasbench_rec.protocol import setting
 from nasbench_rec.searcher import MethodInfo, PlanBudget, Searcher, SearchState, SearchTask
 
-UNIFORM_TABLE = "embedding.lookups.0.table.weight"
-MASKED_TABLE = "embedding.lookup.table.weight"
 _RECIPES: dict[str, Recipe] = {"none": "none", "finetune": "inherit", "rewind": "same_init"}
 
 
@@ -74,31 +67,10 @@ class Magnitude(Searcher):
 
     def derive(self, task: SearchTask, state: SearchState, size: PlanBudget) -> EmbeddingPlan:
         """Return the mask of the largest entries, with the weights of the recipe under that mask."""
-        limit = PlanBudget(size.ratio or self.config.ratio).bytes(task.layout)
-        assert limit is not None
         magnitude = state.tensors[UNIFORM_TABLE].abs().cpu().numpy()
-        rows, width = magnitude.shape
-        kept = most_nonzeros(rows, width, limit)
-        if kept == 0:
-            raise PlanError(
-                f"a plan budget of {limit} bytes holds no entry and its index; give a larger one."
-            )
-        mask = largest(magnitude, kept)
+        mask = entries_that_fit(magnitude, limit_of(task, size, self.config.ratio))
         weights = state.tensors
         if self.config.recipe == "rewind":
             weights = task.build_plan(uniform(task.layout)).cpu().state_dict()
-        return EntryMask(mask=mask, recipe=_RECIPES[self.config.recipe], weights=_masked(weights, mask))
+        return EntryMask(mask=mask, recipe=_RECIPES[self.config.recipe], weights=masked_state(weights, mask))
 
-
-def largest(values: np.ndarray, count: int) -> np.ndarray:
-    """Return the mask of the `count` largest of `values`, bool of the same shape; of equal ones the first."""
-    mask = np.zeros(values.size, dtype=bool)
-    mask[np.argsort(-values, axis=None, kind="stable")[:count]] = True
-    return mask.reshape(values.shape)
-
-
-def _masked(weights: Mapping[str, Tensor], mask: np.ndarray) -> dict[str, Tensor]:
-    """The uniform model's weights under the names of the masked model, the table masked."""
-    found = {name: value.detach().clone() for name, value in weights.items()}
-    found[MASKED_TABLE] = found.pop(UNIFORM_TABLE) * torch.from_numpy(mask)
-    return found

@@ -13,7 +13,7 @@ from typing import Any
 
 VALUE_BYTES = 4
 BLOCK = 64
-"""Rows per stored offset in the `prefix-uint8` format."""
+"""Rows per stored offset in the formats `prefix-uint8` and `row-bitmap`."""
 EMBEDDING_PARTS = ("values", "index", "alignment", "mixture", "instance_gate", "router", "gate", "centroids")
 ROUTER_PARTS = ("router", "gate", "centroids")
 
@@ -84,9 +84,14 @@ def sparse_formats(rows: int, width: int, nonzeros: int) -> dict[str, int]:
     return formats
 
 
-def prefix_formats(rows: int, width: int, nonzeros: int) -> dict[str, int]:
-    """Return the index bytes of each way to store rows that keep a prefix each (`dense`: all are whole)."""
+def prefix_formats(rows: int, width: int, nonzeros: int, one_width: bool = False) -> dict[str, int]:
+    """Return the index bytes of each way to store rows that keep a prefix each (`dense`: all are whole).
+
+    `one_width`: all rows that keep anything keep the same; then a bit for each row will do.
+    """
     formats = {"prefix-int32": 4 * (rows + 1)}
+    if one_width:
+        formats["row-bitmap"] = -(-rows // 8) + 4 * -(-rows // BLOCK)
     if nonzeros == rows * width:
         formats["dense"] = 0
     if width <= 255:

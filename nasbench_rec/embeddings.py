@@ -164,22 +164,25 @@ def shared_projection(width: int, out: int) -> nn.Linear:
 class ColumnMaskedEmbedding(Embedding):
     """A full table with a fixed 0/1 mask [F, d] on the columns of each field; all-zero fields are dropped."""
 
-    mask: Tensor
-    kept: Tensor
+    mask: Tensor | None
+    kept: Tensor | None
 
     def __init__(self, layout: Layout, mask: np.ndarray) -> None:
         super().__init__()
         self.lookup = StackedLookup(layout, layout.dim)
         kept = np.flatnonzero(mask.any(1))
-        self.all_kept = len(kept) == len(mask)
-        self.register_buffer("mask", torch.from_numpy(mask[kept].astype(np.float32)), persistent=False)
-        self.register_buffer("kept", torch.from_numpy(kept), persistent=False)
+        all_kept = mask.all()
+        values = None if all_kept else torch.from_numpy(mask[kept].astype(np.float32))
+        self.register_buffer("mask", values, persistent=False)
+        self.register_buffer("kept", None if all_kept else torch.from_numpy(kept), persistent=False)
         self.shape = EmbeddingShape(len(kept), layout.dim)
         self.drop_masked()
 
     @torch.no_grad()
     def drop_masked(self) -> None:
         """Set the masked columns of the table to zero."""
+        if self.mask is None or self.kept is None:
+            return
         weight, fields = self.lookup.table.weight, self.lookup.fields
         mask = weight.new_zeros(len(fields), weight.shape[1]).index_copy_(0, self.kept, self.mask)
         for part, row in zip(weight.split([f.cardinality for f in fields]), mask, strict=True):
@@ -188,7 +191,9 @@ class ColumnMaskedEmbedding(Embedding):
     def forward(self, ids: Tensor) -> Tensor:
         """Return [B, F', d]; masked columns are zero and receive no gradient."""
         e = self.lookup(ids)
-        return (e if self.all_kept else e.index_select(1, self.kept)) * self.mask
+        if self.mask is None or self.kept is None:
+            return e
+        return (e if len(self.kept) == e.shape[1] else e.index_select(1, self.kept)) * self.mask
 
 
 class MaskedEmbedding(Embedding):

@@ -60,6 +60,11 @@ class SparseTable(nn.Module):
         if layout == "prefix-uint8":
             self.register_buffer("lengths", lengths.to(torch.uint8))
             self.register_buffer("blocks", pointers[:-1][::BLOCK].clone())
+        if layout == "row-bitmap":
+            self.kept_width = int(lengths.max())
+            bits = np.packbits((lengths > 0).numpy(), bitorder="little")
+            self.register_buffer("bits", torch.from_numpy(bits))
+            self.register_buffer("blocks", pointers[:-1][::BLOCK] // self.kept_width)
 
     def forward(self, rows: Tensor) -> Tensor:
         """Return the rows [..., d] with zeros where nothing is stored."""
@@ -73,7 +78,7 @@ class SparseTable(nn.Module):
         used = slot < length[:, None]
         place = (start[:, None] + slot).clamp(max=max(len(self.values) - 1, 0))
         found = self._take(place) * used
-        if self.format.startswith("prefix"):
+        if self.format in ("prefix-int32", "prefix-uint8", "row-bitmap"):
             return found.view(*rows.shape, self.width)
         column = self.columns[place].long() if len(self.values) else torch.zeros_like(place)
         out = torch.zeros(flat.shape[0], self.width).scatter_add(1, column, found)
@@ -91,13 +96,20 @@ class SparseTable(nn.Module):
         if self.format.startswith("coo"):
             start = torch.searchsorted(self.rows, rows.int())
             return start, torch.searchsorted(self.rows, rows.int(), right=True) - start
-        if self.format == "prefix-uint8":
-            first = rows // BLOCK * BLOCK
-            before = first[:, None] + torch.arange(BLOCK)
-            lengths = self.lengths[before.clamp(max=len(self.lengths) - 1)].long() * (before < rows[:, None])
-            return self.blocks[rows // BLOCK] + lengths.sum(1), self.lengths[rows].long()
+        if self.format in ("prefix-uint8", "row-bitmap"):
+            before = (rows // BLOCK * BLOCK)[:, None] + torch.arange(BLOCK)
+            # What lies in the row's block but not before the row is looked up as the row itself, and not counted.
+            counted = self._in_block(torch.minimum(before, rows[:, None])) * (before < rows[:, None])
+            place, unit = self.blocks[rows // BLOCK] + counted.sum(1), getattr(self, "kept_width", 1)
+            return place * unit, self._in_block(rows) * unit
         start = self.pointers[rows].long()
         return start, self.pointers[rows + 1].long() - start
+
+    def _in_block(self, rows: Tensor) -> Tensor:
+        """Stored entries of each row; with `row-bitmap` 1 for a row that is stored."""
+        if self.format == "prefix-uint8":
+            return self.lengths[rows].long()
+        return ((self.bits[rows // 8] >> (rows % 8).to(torch.uint8)) & 1).long()
 
     def _from_bits(self, rows: Tensor) -> Tensor:
         column = torch.arange(self.width)

@@ -339,8 +339,10 @@ class Pipeline:
             return {"seconds": own + shared[0], "trainings": budget.spent, "anytime": task.anytime}
 
         folder = self.stages.get("search", key, compute)
-        reports.replay(read_meta(folder)["anytime"])
+        meta = read_meta(folder)
+        reports.replay(meta["anytime"])
         task.on_report = lambda step, scores: None
+        budget.rows_spent = round(meta["trainings"] * budget.rows_per_training)  # of a stage that was found, too
         return task, key, folder
 
     def _search_task(self, unit: Unit, data: Dataset, budget: Budget) -> SearchTask:
@@ -368,17 +370,21 @@ class Pipeline:
         return trained
 
     def derive(self, unit: Unit, data: Dataset) -> tuple[EmbeddingPlan, Path, Path]:
-        """Return the plan, with the folders of the search and derive stages."""
+        """Return the plan, with the folders of the search and derive stages.
+
+        What a method trains while it derives a plan of one size is charged to its search budget, too.
+        """
         task, search_key, found = self.search(unit, data)
         content = [search_key, derive_settings(unit.method.config), unit.ratio]
 
         def compute(folder: Path) -> dict[str, Any]:
             task.diagnostics.clear()
+            before = task.budget.spent
             plan = unit.method.searcher().derive(task, SearchState.load(found), PlanBudget(unit.ratio))
             plan.check(task.layout)
             plan.save(folder)
             _save_diagnostics(folder, task.diagnostics)
-            return {"digest": plan.digest(), "kind": plan.kind}
+            return {"digest": plan.digest(), "kind": plan.kind, "trainings": task.budget.spent - before}
 
         folder = self.stages.get("derive", content_key(content), compute)
         return load_plan(folder, task.layout), found, folder
@@ -595,7 +601,7 @@ def _run(unit: Unit, pipeline: Pipeline) -> dict[str, Any]:
         "predictions": f"stages/test/{test_folder.name}/predictions.safetensors",
         "predictions_sha256": test["predictions_sha256"],
         "search_seconds": search["seconds"] + derive["seconds"],
-        "search_trainings": search["trainings"],
+        "search_trainings": search["trainings"] + derive.get("trainings", 0.0),
         "retrain_seconds": train["seconds"],
         "peak_rss_bytes": max(m["peak_rss_bytes"] for m in (search, derive, train, test)),
         "history": {

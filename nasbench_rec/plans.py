@@ -200,12 +200,13 @@ class ColumnMask(EmbeddingPlan):
         return ColumnMaskedEmbedding(layout, self.mask)
 
     def cost(self, layout: Layout) -> list[CostItem]:
-        """Kept columns, and the packed mask."""
+        """Kept columns, and the packed mask unless it keeps all."""
         values = dense_item(
             "values", int(np.dot(layout.cardinalities, self.mask.sum(1))), "kept columns, dense"
         )
         fields, dim = self.mask.shape
-        return [values, CostItem("index", 0, fields * -(-dim // 8), "column bits")]
+        bits = 0 if self.mask.all() else fields * -(-dim // 8)
+        return [values, CostItem("index", 0, bits, "column bits")]
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the mask as uint8."""
@@ -219,9 +220,9 @@ class ColumnMask(EmbeddingPlan):
         return cls(mask=arrays["mask"].astype(bool))
 
     def export(self, embedding: nn.Module, layout: Layout) -> nn.Module:
-        """Return tables of the kept columns and the packed mask."""
+        """Return tables of the kept columns and the packed mask; the whole table where all are kept."""
         assert isinstance(embedding, ColumnMaskedEmbedding)
-        return export.PackedColumns(embedding, self.mask)
+        return export.plain(embedding) if self.mask.all() else export.PackedColumns(embedding, self.mask)
 
     def widths(self, layout: Layout) -> np.ndarray:
         """Return the kept columns of each field."""
@@ -249,7 +250,8 @@ class RowDims(EmbeddingPlan):
         return RowWidthEmbedding(layout, self.row_widths)
 
     def _format(self, layout: Layout) -> tuple[str, int]:
-        return cheapest(prefix_formats(layout.rows, layout.dim, int(self.row_widths.sum())))
+        one_width = len(np.unique(self.row_widths[self.row_widths > 0])) == 1
+        return cheapest(prefix_formats(layout.rows, layout.dim, int(self.row_widths.sum()), one_width))
 
     def cost(self, layout: Layout) -> list[CostItem]:
         """Kept values, where rows start, and one shared matrix per narrower width when aligned linearly."""

@@ -44,6 +44,7 @@ from nasbench_rec.plans import (
     EntryMask,
     RowDims,
     load_plan,
+    uniform,
 )
 from nasbench_rec.protocol import Protocol
 from nasbench_rec.registry import Method, resolve_method
@@ -57,6 +58,7 @@ from nasbench_rec.searcher import (
     Searcher,
     SearchState,
     SearchTask,
+    uniform_bytes,
 )
 from nasbench_rec.seeds import Seeds, stream
 from nasbench_rec.serving import export_model, parts_of
@@ -388,6 +390,22 @@ class SearcherContract:
                 continue
             inside = used <= limit if control == "granular" else abs(used - limit) <= 0.01 * limit
             _require(inside, f"ratio {ratio}: {used} bytes, the budget is {limit} ({control}).")
+
+    def test_a_full_budget_is_the_uniform_model(self) -> None:
+        """At a plan budget of 1 every field keeps all of its width, at the bytes of the uniform model.
+
+        Trained from scratch, it then is the uniform model, bit for bit.
+        """
+        found = self._first()
+        if self.method().info.budget == "none":
+            return
+        plan, layout = self._derive(found, 1.0), found.task.layout
+        widths, used = plan.widths(layout), Ledger(tuple(plan.cost(layout))).bytes(EMBEDDING_PARTS)
+        _require((widths == layout.dim).all(), f"at a plan budget of 1 the widths are {widths}.")
+        _require(used == uniform_bytes(layout), f"{used} bytes, the uniform model has {uniform_bytes(layout)}.")
+        if plan.recipe == "scratch":
+            one, other = (self._predict(self._retrain(p, self.seeds)) for p in (plan, uniform(layout)))
+            _require(np.array_equal(one, other), "at a plan budget of 1 it is not the uniform model.")
 
     def test_only_declared_data_are_read(self) -> None:
         """The test split is never read; search rows, training rows and counts only as `info.data` declares.

@@ -193,9 +193,13 @@ class Bilevel(Hook):
         loss = binary_cross_entropy_with_logits(step.model(ids), labels)
         extra = self.structure_loss(step) if self.structure_loss else None
         (loss if extra is None else loss + extra).backward()
-        self.optimizer.step()
+        self.move()
         step.zero_grad()
         self.rows_seen += len(labels)
+
+    def move(self) -> None:
+        """Move the structure parameters by their gradients: Adam, unless a subclass knows another rule."""
+        self.optimizer.step()
 
 
 class _Optimizers:

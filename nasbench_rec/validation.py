@@ -60,7 +60,7 @@ def validate_unit(
         **{name: valid["sizes"][name] for name in SIZES},
         "search_seconds": stages[0]["seconds"] + stages[1]["seconds"],
         "retrain_seconds": train["seconds"],
-        "search_trainings": stages[0]["trainings"],
+        "search_trainings": stages[0]["trainings"] + stages[1].get("trainings", 0.0),
         "peak_rss_bytes": max(stage["peak_rss_bytes"] for stage in stages),
         "stages": [asdict(use) for use in pipeline.stages.used],
         "health": [asdict(f) for f in unit.method.searcher().health(diagnostics, None)],

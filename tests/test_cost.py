@@ -57,6 +57,7 @@ def test_formats_by_hand() -> None:
         "coo-uint8": 200,
     }
     assert prefix_formats(100, 16, 40) == {"prefix-int32": 404, "prefix-uint8": 100 + 2 * 4}
+    assert prefix_formats(100, 16, 48, one_width=True)["row-bitmap"] == 13 + 2 * 4
     assert prefix_formats(64, 2, 128) == {"prefix-int32": 260, "prefix-uint8": 64 + 4, "dense": 0}
 
 

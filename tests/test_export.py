@@ -87,6 +87,17 @@ def test_prefix_formats_store_the_masked_table_to_the_byte(rows: int, width: int
             check(numbers(rows, width), mask, layout, index_bytes)
 
 
+@pytest.mark.parametrize("width", [1, 16, 300])
+@pytest.mark.parametrize("rows", ROWS)
+def test_whole_rows_are_stored_by_a_bit_each(rows: int, width: int) -> None:
+    kept = torch.rand(rows, generator=torch.Generator().manual_seed(rows)) < 0.4
+    kept[-1] = True
+    for prefix in {1, width}:
+        mask = kept[:, None] & (torch.arange(width) < prefix)
+        index_bytes = prefix_formats(rows, width, int(mask.sum()), one_width=True)["row-bitmap"]
+        check(numbers(rows, width), mask, "row-bitmap", index_bytes)
+
+
 @pytest.mark.parametrize("width", [255, 256])
 def test_widths_at_the_edge_of_uint8(width: int) -> None:
     mask = torch.ones(3, width, dtype=torch.bool)

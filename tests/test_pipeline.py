@@ -54,6 +54,7 @@ class Config:
     learned: float = setting(1.0, "a search setting")
     width: int = setting(2, "a derive setting", stage="derive")
     fail: str = setting("", "where to fail")
+    epochs: int = setting(0, "epochs of a training while deriving", stage="derive")
 
 class Mine(Searcher):
     """Mine."""
@@ -73,6 +74,8 @@ class Mine(Searcher):
     def derive(self, task, state, size):
         if self.config.fail == "derive":
             raise ValueError("boom in derive")
+        if self.config.epochs:
+            task.fit(task.build_plan(uniform(task.layout)), epochs=self.config.epochs)
         task.diagnose("width", self.config.width)
         return uniform(task.layout, self.config.width)
 '''
@@ -164,6 +167,16 @@ def test_a_derive_setting_repeats_no_search(tmp_path: Path, make: Make, mine: st
     assert computed(wider) == ["derive", "train", "test"]
     searched = ok(run_unit(make(mine, overrides={"learned": 2.0}), tmp_path))
     assert computed(searched) == ["search", "derive"]  # the same plan in the end: nothing to train
+
+
+def test_what_derive_trains_is_charged_once(tmp_path: Path, make: Make, mine: str) -> None:
+    plain_one = ok(run_unit(make(mine), tmp_path))
+    one = ok(run_unit(make(mine, overrides={"epochs": 1}), tmp_path))
+    two = ok(run_unit(make(mine, overrides={"epochs": 2}), tmp_path))
+    assert plain_one["search_trainings"] == 0 < one["search_trainings"]
+    assert two["search_trainings"] == pytest.approx(2 * one["search_trainings"])
+    again = ok(run_unit(make(mine, overrides={"epochs": 2}), tmp_path))
+    assert again["search_trainings"] == two["search_trainings"]
 
 
 def test_the_uniform_model_is_trained_once(shared: tuple[Path, dict[str, Any]], make: Make) -> None:

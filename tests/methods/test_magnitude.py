@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from nasbench_rec.methods.magnitude import MASKED_TABLE, UNIFORM_TABLE, largest
+from nasbench_rec.methods._ranking import MASKED_TABLE, UNIFORM_TABLE, largest
 
 from nasbench_rec.cost import EMBEDDING_PARTS
 from nasbench_rec.errors import PlanError

@@ -1,0 +1,110 @@
+"""Plans from scores: what methods share that rank entries, columns or rows and cut at a plan budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nasbench_rec.cost import EMBEDDING_PARTS, most_nonzeros
+from nasbench_rec.embeddings import Layout
+from nasbench_rec.errors import PlanError
+from nasbench_rec.plans import ColumnMask, EmbeddingPlan, FieldDims, RowDims
+from nasbench_rec.searcher import PlanBudget, SearchTask, uniform_bytes
+
+UNIFORM_TABLE = "embedding.lookups.0.table.weight"
+"""The table of the uniform model, [V, d], rows stacked in field order."""
+MASKED_TABLE = "embedding.lookup.table.weight"
+"""The table of a model with a mask on entries, rows or columns."""
+
+
+def largest(values: np.ndarray, count: int) -> np.ndarray:
+    """Return the mask of the `count` largest of `values`, bool of the same shape; of equal ones the first."""
+    mask = np.zeros(values.size, dtype=bool)
+    mask[np.argsort(-values, axis=None, kind="stable")[:count]] = True
+    return mask.reshape(values.shape)
+
+
+def limit_of(task: SearchTask, size: PlanBudget, ratio: float) -> int:
+    """Return the bytes allowed: the plan budget, or `ratio` of the uniform model where none is given."""
+    limit = PlanBudget(ratio if size.ratio is None else size.ratio).bytes(task.layout)
+    assert limit is not None
+    return limit
+
+
+def entries_that_fit(scores: np.ndarray, limit: int) -> np.ndarray:
+    """Return the mask of the most entries of largest score, index included in `limit` bytes: bool [V, d]."""
+    kept = most_nonzeros(*scores.shape, limit)
+    if kept == 0:
+        raise PlanError(f"a plan budget of {limit} bytes holds no entry and its index; give a larger one.")
+    return largest(scores, kept)
+
+
+def rows_that_fit(task: SearchTask, scores: np.ndarray, limit: int) -> np.ndarray:
+    """Return the mask of the most whole rows of largest score in `limit` bytes, index included: bool [V]."""
+    if limit >= uniform_bytes(task.layout):
+        return np.ones(scores.shape, dtype=bool)
+    order, low, high = np.argsort(-scores, kind="stable"), 0, len(scores)
+    while low < high:
+        middle = (low + high + 1) // 2
+        mask = np.zeros(scores.shape, dtype=bool)
+        mask[order[:middle]] = True
+        if plan_bytes(task, row_plan(mask, task.layout)) <= limit:
+            low = middle
+        else:
+            high = middle - 1
+    if low == 0:
+        raise PlanError(f"a plan budget of {limit} bytes holds no row and its index; give a larger one.")
+    return largest(scores, low)
+
+
+def columns_that_fit(
+    task: SearchTask,
+    scores: np.ndarray,
+    limit: int,
+    plan: Callable[[np.ndarray], EmbeddingPlan] | None = None,
+) -> np.ndarray:
+    """Return the mask of columns taken in falling order of score, each if the plan still fits: bool [F, d].
+
+    `plan` makes the plan whose bytes count, `column_plan` by default.
+    """
+    plan = plan or column_plan
+    if limit >= uniform_bytes(task.layout):
+        return np.ones(scores.shape, dtype=bool)
+    mask = np.zeros(scores.shape, dtype=bool)
+    for column in np.argsort(-scores, axis=None, kind="stable"):
+        mask.flat[column] = True
+        if plan_bytes(task, plan(mask)) > limit:
+            mask.flat[column] = False
+    if not mask.any():
+        raise PlanError(f"no column fits into {limit} bytes; give a larger plan budget.")
+    return mask
+
+
+def plan_bytes(task: SearchTask, plan: EmbeddingPlan) -> int:
+    """Return the bytes of everything that the plan adds below the backbone."""
+    return task.cost(plan).bytes(EMBEDDING_PARTS)
+
+
+def column_plan(mask: np.ndarray) -> ColumnMask:
+    """Return the plan that keeps columns where they are."""
+    return ColumnMask(mask=mask)
+
+
+def dims_plan(mask: np.ndarray) -> FieldDims:
+    """Return the plan of as many columns as the mask keeps of each field: trained from scratch, any will do."""
+    return FieldDims(dims=tuple(int(w) for w in mask.sum(1)))
+
+
+def row_plan(mask: np.ndarray, layout: Layout) -> RowDims:
+    """Return the plan that keeps whole rows."""
+    return RowDims(row_widths=np.where(mask, layout.dim, 0).astype(np.int32))
+
+
+def masked_state(weights: Mapping[str, Tensor], mask: np.ndarray) -> dict[str, Tensor]:
+    """Return the uniform model's weights under the names of the masked model, the table masked (bool [V, d])."""
+    found = {name: value.detach().clone() for name, value in weights.items()}
+    found[MASKED_TABLE] = found.pop(UNIFORM_TABLE) * torch.from_numpy(mask)
+    return found
