@@ -278,6 +278,27 @@ class CompositeEmbedding(Embedding):
         return pool(torch.cat([table(part) for table, part in parts], 1), ids, self.fields)
 
 
+class ConstantEmbedding(Embedding):
+    """No lookup at all: one learned logit for every sample."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logit = nn.Parameter(torch.zeros(1))
+        self.shape = EmbeddingShape(1, 1)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Return the logit, [B, 1, 1]."""
+        return self.logit.expand(len(ids), 1, 1)
+
+
+class ConstantHead(nn.Module):
+    """Stands in for the backbone above a `ConstantEmbedding`."""
+
+    def forward(self, e: Tensor, ids: Tensor) -> Tensor:
+        """[B, 1, 1] -> logits [B]."""
+        return e.flatten()
+
+
 class MixtureEmbedding(Embedding):
     """Soft selection: x = sum_n p_n(group of the row) t(W_n e_n + b_n), over N tables of the candidates' widths.
 

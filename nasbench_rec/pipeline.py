@@ -24,11 +24,11 @@ from nasbench_rec import metrics
 from nasbench_rec.config import content_key, plain
 from nasbench_rec.cost import EMBEDDING_PARTS, ROUTER_PARTS, CostItem, Ledger, dense_item, flops_per_row
 from nasbench_rec.data import Dataset, Split
-from nasbench_rec.embeddings import Layout
+from nasbench_rec.embeddings import ConstantHead, Layout
 from nasbench_rec.environment import environment
 from nasbench_rec.errors import PlanError, SealedError, StoreError, unknown
 from nasbench_rec.model import CTRModel, build_model, tables_of
-from nasbench_rec.plans import Clustered, EmbeddingPlan, Ensemble, load_plan
+from nasbench_rec.plans import Clustered, Constant, EmbeddingPlan, Ensemble, load_plan
 from nasbench_rec.recovery import group_recovery, role_recovery, width_recovery
 from nasbench_rec.registry import resolve_dataset
 from nasbench_rec.routers import Router
@@ -134,7 +134,10 @@ def member_seed(member: int, seed: int) -> int:
 
 def _build_one(plan: EmbeddingPlan, task: Task, data: Dataset, seed: int) -> CTRModel:
     layout = layout_of(data, task.protocol)
-    model = build_model(lambda: plan.build(layout), data.fields, task.backbone, task.protocol, seed)
+    if isinstance(plan, Constant):
+        model = CTRModel(plan.build(layout), ConstantHead()).to(task.protocol.device)
+    else:
+        model = build_model(lambda: plan.build(layout), data.fields, task.backbone, task.protocol, seed)
     _put(model, plan)
     return model
 

@@ -25,6 +25,7 @@ from nasbench_rec.cost import CostItem, cheapest, dense_item, prefix_formats, sp
 from nasbench_rec.embeddings import (
     ColumnMaskedEmbedding,
     CompositeEmbedding,
+    ConstantEmbedding,
     FieldEmbedding,
     Layout,
     MaskedEmbedding,
@@ -463,6 +464,39 @@ class Composite(EmbeddingPlan):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Constant(EmbeddingPlan):
+    """No embedding and no backbone: every sample gets the logit that the plan's weights hold (recipe `none`)."""
+
+    kind = "constant"
+
+    def check(self, layout: Layout) -> None:
+        """It is served as it is."""
+        if self.recipe != "none":
+            raise PlanError(f"a constant is served as it is: recipe 'none', not {self.recipe!r}.")
+
+    def build(self, layout: Layout) -> Embedding:
+        """Return a `ConstantEmbedding`."""
+        return ConstantEmbedding()
+
+    def cost(self, layout: Layout) -> list[CostItem]:
+        """One number."""
+        return [dense_item("values", 1, "one logit")]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Nothing: the weights say all."""
+        return {}
+
+    @classmethod
+    def restore(cls, arrays: dict[str, np.ndarray], meta: dict[str, Any], layout: Layout | None) -> Constant:
+        """Return the plan."""
+        return cls()
+
+    def widths(self, layout: Layout) -> np.ndarray:
+        """Return zeros: no field is used."""
+        return np.zeros(len(layout.fields))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class InstanceWise(EmbeddingPlan):
     """The whole table and a gate that decides for each sample what of it is used; served as searched: no saving.
 
@@ -664,6 +698,7 @@ PLANS: dict[str, type[EmbeddingPlan]] = {
         EntryMask,
         Soft,
         Composite,
+        Constant,
         InstanceWise,
         Clustered,
         Ensemble,
