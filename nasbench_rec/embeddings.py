@@ -288,7 +288,7 @@ class ConstantEmbedding(Embedding):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Return the logit, [B, 1, 1]."""
-        return self.logit.expand(len(ids), 1, 1)
+        return self.logit * torch.ones(len(ids), 1, 1, device=self.logit.device)
 
 
 class ConstantHead(nn.Module):

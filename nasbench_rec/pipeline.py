@@ -345,7 +345,9 @@ class Pipeline:
         meta = read_meta(folder)
         reports.replay(meta["anytime"])
         task.on_report = lambda step, scores: None
-        budget.rows_spent = round(meta["trainings"] * budget.rows_per_training)  # of a stage that was found, too
+        budget.rows_spent = round(
+            meta["trainings"] * budget.rows_per_training
+        )  # of a stage that was found, too
         return task, key, folder
 
     def _search_task(self, unit: Unit, data: Dataset, budget: Budget) -> SearchTask:

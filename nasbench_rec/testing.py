@@ -402,7 +402,9 @@ class SearcherContract:
         plan, layout = self._derive(found, 1.0), found.task.layout
         widths, used = plan.widths(layout), Ledger(tuple(plan.cost(layout))).bytes(EMBEDDING_PARTS)
         _require((widths == layout.dim).all(), f"at a plan budget of 1 the widths are {widths}.")
-        _require(used == uniform_bytes(layout), f"{used} bytes, the uniform model has {uniform_bytes(layout)}.")
+        _require(
+            used == uniform_bytes(layout), f"{used} bytes, the uniform model has {uniform_bytes(layout)}."
+        )
         if plan.recipe == "scratch":
             one, other = (self._predict(self._retrain(p, self.seeds)) for p in (plan, uniform(layout)))
             _require(np.array_equal(one, other), "at a plan budget of 1 it is not the uniform model.")
