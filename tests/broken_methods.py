@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -67,6 +67,21 @@ class NotExact(Good):
 
     def derive(self, task: SearchTask, state: SearchState, size: PlanBudget) -> EmbeddingPlan:
         return uniform(task.layout, 1)
+
+
+class NotWhole(Good):
+    """Leaves columns out even where everything may be kept."""
+
+    def derive(self, task: SearchTask, state: SearchState, size: PlanBudget) -> EmbeddingPlan:
+        return uniform(task.layout, 1)
+
+
+class NotUniform(Good):
+    """Costs what the uniform model costs, but starts from other weights."""
+
+    def derive(self, task: SearchTask, state: SearchState, size: PlanBudget) -> EmbeddingPlan:
+        table = torch.full((task.layout.rows, task.layout.dim), 0.5)
+        return replace(super().derive(task, state, size), weights={"embedding.lookups.0.table.weight": table})
 
 
 class ReadsTest(Good):

@@ -57,6 +57,8 @@ def test_a_good_method_passes_without_pytest() -> None:
         ("NoHelp", "settings_are_documented", "setting 'width' has no metadata"),
         ("TooDear", "plan_budget_is_respected", "the budget is"),
         ("NotExact", "plan_budget_is_respected", "the budget is"),
+        ("NotWhole", "a_full_budget_is_the_uniform_model", "the widths are"),
+        ("NotUniform", "a_full_budget_is_the_uniform_model", "not the uniform model"),
         ("ReadsTest", "only_declared_data_are_read", "the test split was read"),
         ("ReadsSearch", "only_declared_data_are_read", "it has no search split"),
         ("ReadsTrain", "only_declared_data_are_read", "the training split was read"),
