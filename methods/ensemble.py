@@ -14,9 +14,9 @@ from nasbench_rec.searcher import MethodInfo, PlanBudget, Searcher, SearchState,
 class EnsembleConfig:
     """Settings of `ensemble`."""
 
-    members: int = setting(2, "k, the number of models", stage="derive")
+    members: int = setting(2, "k, the number of models", source="ours: the fewest", stage="derive")
     width: int | None = setting(
-        None, "width of every field in every model; none: the base width", stage="derive"
+        None, "width of every field in every model; none: the base width", source="ours", stage="derive"
     )
 
     def __post_init__(self) -> None:

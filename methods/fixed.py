@@ -17,11 +17,13 @@ class FixedConfig:
     width: int | None = setting(
         None,
         "width of every field; none: `factor` times the base width, or the widest that the plan budget allows",
+        source="ours",
         stage="derive",
     )
     factor: float = setting(
         1.0,
         "width as a multiple of the base width d, whatever d is (rounded down)",
+        source="ours: the base width",
         space={"type": "categorical", "choices": [0.25, 0.5, 1.0, 2.0]},
         stage="derive",
     )

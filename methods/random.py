@@ -21,7 +21,10 @@ class RandomConfig:
     """Settings of `random`."""
 
     ratio: float = setting(
-        0.5, "share of the uniform model's bytes where no plan budget is given", stage="derive"
+        0.5,
+        "share of the uniform model's bytes where no plan budget is given",
+        source="ours",
+        stage="derive",
     )
 
 
