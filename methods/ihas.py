@@ -330,7 +330,17 @@ class _Gates(Hook):
 
 
 class IHAS(Searcher):
-    """iHAS: instance-wise gates, clustering of their masks, one column mask and one model per cluster."""
+    """iHAS: instance-wise gates, clustering of their masks, one column mask and one model per cluster.
+
+    Search: with e(x) the sample's concatenated embeddings and D = F d gates,
+
+        pi(x) = sigmoid(g(e(x))),    m_j = sigmoid((logit pi_j + log u - log(1 - u)) / tau),    u ~ U(0, 1),
+        loss = BCE(e(x) * m(x)) + lambda (t ||pi||_1 - ||pi - mean(pi)||_1) / D.
+
+    Derive: masks 1[pi(x) > c] of the training rows are clustered by K-Means with k clusters; per cluster their mean is
+    cut at a searched threshold. Retrain: each cluster has tables and a backbone of its own. A sample goes from its
+    search embedding to its mask to the nearest centroid: that router is part of the served model and of its cost.
+    """
 
     info = MethodInfo(
         name="ihas",

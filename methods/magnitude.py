@@ -73,4 +73,3 @@ class Magnitude(Searcher):
         if self.config.recipe == "rewind":
             weights = task.build_plan(uniform(task.layout)).cpu().state_dict()
         return EntryMask(mask=mask, recipe=_RECIPES[self.config.recipe], weights=masked_state(weights, mask))
-
