@@ -11,13 +11,15 @@ from torch import Tensor
 from nasbench_rec.cost import EMBEDDING_PARTS, most_nonzeros
 from nasbench_rec.embeddings import Layout
 from nasbench_rec.errors import PlanError
-from nasbench_rec.plans import ColumnMask, EmbeddingPlan, FieldDims, RowDims
+from nasbench_rec.plans import ColumnMask, EmbeddingPlan, EntryMask, FieldDims, Recipe, RowDims, uniform
 from nasbench_rec.searcher import PlanBudget, SearchTask, uniform_bytes
 
 UNIFORM_TABLE = "embedding.lookups.0.table.weight"
 """The table of the uniform model, [V, d], rows stacked in field order."""
 MASKED_TABLE = "embedding.lookup.table.weight"
 """The table of a model with a mask on entries, rows or columns."""
+PRUNED: dict[str, Recipe] = {"none": "none", "finetune": "inherit", "rewind": "same_init"}
+"""How a pruned model goes on: served as it is, trained on, or trained again from the initial weights."""
 
 
 def largest(values: np.ndarray, count: int) -> np.ndarray:
@@ -108,3 +110,10 @@ def masked_state(weights: Mapping[str, Tensor], mask: np.ndarray) -> dict[str, T
     found = {name: value.detach().clone() for name, value in weights.items()}
     found[MASKED_TABLE] = found.pop(UNIFORM_TABLE) * torch.from_numpy(mask)
     return found
+
+
+def pruned(task: SearchTask, trained: Mapping[str, Tensor], mask: np.ndarray, how: str) -> EntryMask:
+    """Return the plan of the `trained` uniform model under a mask bool [V, d]; `how` is one of `PRUNED`."""
+    initial = how == "rewind"
+    weights = task.build_plan(uniform(task.layout)).cpu().state_dict() if initial else trained
+    return EntryMask(mask=mask, recipe=PRUNED[how], weights=masked_state(weights, mask))

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from nasbench_rec.methods._ranking import UNIFORM_TABLE, entries_that_fit, limit_of, masked_state
+from nasbench_rec.methods._ranking import PRUNED, UNIFORM_TABLE, entries_that_fit, limit_of, pruned
 
-from nasbench_rec.plans import EmbeddingPlan, EntryMask, Recipe, uniform
+from nasbench_rec.plans import EmbeddingPlan
 from nasbench_rec.protocol import setting
 from nasbench_rec.searcher import MethodInfo, PlanBudget, Searcher, SearchState, SearchTask
-
-_RECIPES: dict[str, Recipe] = {"none": "none", "finetune": "inherit", "rewind": "same_init"}
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ class Magnitude(Searcher):
         ),
     )
     Config = MagnitudeConfig
-    presets = {name: {"recipe": name} for name in _RECIPES}
+    presets = {name: {"recipe": name} for name in PRUNED}
 
     def search(self, task: SearchTask) -> SearchState:
         """Train the uniform model, or take it from the cache."""
@@ -69,7 +67,4 @@ class Magnitude(Searcher):
         """Return the mask of the largest entries, with the weights of the recipe under that mask."""
         magnitude = state.tensors[UNIFORM_TABLE].abs().cpu().numpy()
         mask = entries_that_fit(magnitude, limit_of(task, size, self.config.ratio))
-        weights = state.tensors
-        if self.config.recipe == "rewind":
-            weights = task.build_plan(uniform(task.layout)).cpu().state_dict()
-        return EntryMask(mask=mask, recipe=_RECIPES[self.config.recipe], weights=masked_state(weights, mask))
+        return pruned(task, state.tensors, mask, self.config.recipe)
