@@ -11,9 +11,12 @@ import torch
 from nasbench_rec.methods._ranking import MASKED_TABLE
 from nasbench_rec.methods.optfs import REWOUND, TICKET, OptFSConfig, OptFSEmbedding, _Continuation, open_rows
 
+from nasbench_rec.data import SPLITS, Dataset, Field, Split
 from nasbench_rec.embeddings import Layout
 from nasbench_rec.errors import ConfigError
-from nasbench_rec.testing import tiny_dataset
+from nasbench_rec.registry import resolve_method
+from nasbench_rec.searcher import Budget, PlanBudget, SearchTask
+from nasbench_rec.testing import tiny_dataset, tiny_protocol
 from nasbench_rec.training import Hook, Step, ids_of
 
 LAYOUT = Layout(tiny_dataset().fields, 4)
@@ -105,14 +108,25 @@ def test_the_whole_model_of_the_epochs_start_is_rewound(bench: Callable[..., Any
     assert not plan.weights[MASKED_TABLE][~mask].any()
 
 
-def test_useless_fields_lose_most_values(bench: Callable[..., Any]) -> None:
-    b = bench("optfs")
-    plan = b.derive(ratio=0.5)
-    names = [f.name for f in b.task.fields]
-    useless = np.isin(names, b.data.truth["useless_fields"])
-    widths = plan.widths(b.task.layout)
-    assert widths[useless].mean() < 0.7 * widths[~useless].mean()
-    assert set(np.unique(plan.row_widths)) == {0, b.task.layout.dim}
+def test_values_that_tell_nothing_lose_their_gates() -> None:
+    rng = np.random.default_rng(0)
+    ids = np.stack([rng.integers(0, 10, 4000), rng.integers(0, 100, 4000)], 1).astype(np.int32)
+    labels = (ids[:, 0] < 5).astype(np.float32)
+    split = Split(ids, labels)
+    data = Dataset("two", [Field("tells", 10), Field("noise", 100)], dict.fromkeys(SPLITS, split))
+    searcher = resolve_method("optfs", {"lam": 0.1}).searcher()
+    protocol = tiny_protocol(epochs=6)
+    task = SearchTask(data, "dnn", protocol, searcher.info, (0, 0), Budget(4000 * 6), lambda plan: {})
+    plan = searcher.derive(task, searcher.search(task), PlanBudget(None))
+    kept = plan.row_widths > 0
+    assert kept[:10].all() and kept[10:].mean() < 0.2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_it_finds_planted_widths(bench: Callable[..., Any], seed: int) -> None:
+    b = bench("optfs", seed=seed, small=False)
+    assert b.correlation(b.derive(ratio=0.5)) > 0.5
 
 
 def test_where_all_gates_close_the_largest_stays() -> None:
