@@ -85,6 +85,17 @@ def columns_that_fit(
     return mask
 
 
+def fields_that_fit(task: SearchTask, scores: np.ndarray, limit: int) -> np.ndarray:
+    """Return the mask of whole fields taken in falling order of score [F], each if it still fits: bool [F, d]."""
+    mask = np.zeros((len(scores), task.layout.dim), dtype=bool)
+    for field in np.argsort(-scores, kind="stable"):
+        mask[field] = True
+        mask[field] = plan_bytes(task, dims_plan(mask)) <= limit
+    if not mask.any():
+        raise PlanError(f"no whole field fits into {limit} bytes; give a larger plan budget.")
+    return mask
+
+
 def plan_bytes(task: SearchTask, plan: EmbeddingPlan) -> int:
     """Return the bytes of everything that the plan adds below the backbone."""
     return task.cost(plan).bytes(EMBEDDING_PARTS)

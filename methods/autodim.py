@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from nasbench_rec.methods._candidates import candidate_widths
+from nasbench_rec.methods._gumbel import PAPER_TAU_STEPS, Temperature, gumbel_softmax
 from torch import Tensor, nn
 
 from nasbench_rec.embeddings import Layout, MixtureEmbedding
@@ -15,10 +16,6 @@ from nasbench_rec.plans import EmbeddingPlan, FieldDims
 from nasbench_rec.protocol import setting
 from nasbench_rec.searcher import MethodInfo, PlanBudget, Searcher, SearchState, SearchTask
 from nasbench_rec.training import Bilevel, Hook, Step
-
-TAU_FLOOR = 0.01
-PAPER_TAU_STEPS = 19_800
-"""tau_t = max(0.01, 1 - 0.00005 t) is at its floor after so many steps."""
 
 
 @dataclass(frozen=True)
@@ -74,24 +71,11 @@ class AutoDimEmbedding(MixtureEmbedding):
         log_alpha = torch.log_softmax(self.logits, 1)
         if not self.training:
             return log_alpha.exp()
-        exponential = torch.empty_like(log_alpha).exponential_().clamp_min(torch.finfo(torch.float32).tiny)
-        return torch.softmax((log_alpha - exponential.log()) / self.tau, 1)
+        return gumbel_softmax(log_alpha, self.tau)
 
     def shares(self, ids: Tensor) -> Tensor:
         """Return the mixture, [1, F, N]: all rows of a field share it."""
         return self.mixture().unsqueeze(0)
-
-
-class Temperature(Hook):
-    """tau_t = max(0.01, 1 - 0.99 t / steps), t counting the steps of the weights."""
-
-    def __init__(self, embedding: AutoDimEmbedding, steps: int | None) -> None:
-        self.embedding, self.steps = embedding, steps
-
-    def before_step(self, step: Step) -> None:
-        """Set the temperature of this step."""
-        passed = step.index / (self.steps or step.total)
-        self.embedding.tau = max(TAU_FLOOR, 1 - (1 - TAU_FLOOR) * passed)
 
 
 class Trace(Hook):
