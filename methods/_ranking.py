@@ -85,14 +85,26 @@ def columns_that_fit(
     return mask
 
 
-def fields_that_fit(task: SearchTask, scores: np.ndarray, limit: int) -> np.ndarray:
-    """Return the mask of whole fields taken in falling order of score [F], each if it still fits: bool [F, d]."""
-    mask = np.zeros((len(scores), task.layout.dim), dtype=bool)
-    for field in np.argsort(-scores, kind="stable"):
-        mask[field] = True
-        mask[field] = plan_bytes(task, dims_plan(mask)) <= limit
+def fields_that_fit(task: SearchTask, scores: np.ndarray, limit: int, wanted: np.ndarray) -> np.ndarray:
+    """Return the mask of whole fields taken in falling order of score [F], each if it still fits: bool [F, d].
+
+    Fields that are not `wanted` [F] are taken only where everything fits, or nothing that is wanted does.
+    """
+    everything = limit >= uniform_bytes(task.layout)
+    mask = _whole_fields(task, scores, limit, np.ones_like(wanted) if everything else wanted)
+    if not mask.any():
+        mask = _whole_fields(task, scores, limit, ~wanted)
     if not mask.any():
         raise PlanError(f"no whole field fits into {limit} bytes; give a larger plan budget.")
+    return mask
+
+
+def _whole_fields(task: SearchTask, scores: np.ndarray, limit: int, wanted: np.ndarray) -> np.ndarray:
+    mask = np.zeros((len(scores), task.layout.dim), dtype=bool)
+    for field in np.argsort(-scores, kind="stable"):
+        if wanted[field]:
+            mask[field] = True
+            mask[field] = plan_bytes(task, dims_plan(mask)) <= limit
     return mask
 
 

@@ -139,8 +139,8 @@ class LPFS(Searcher):
 
     while eps falls towards 0, where g is a step. Gates and weights learn together on the training rows. Fields whose x
     is exactly 0 are dropped, the others keep the whole width: the {0, d} special case of a width search. The model is
-    then trained from scratch. Under a plan budget whole fields are taken in falling order of |x|, closed ones last and
-    the earliest closed at the very end, each if it still fits.
+    then trained from scratch. Under a plan budget open fields are taken whole in falling order of |x|, each if it still
+    fits; closed ones, the last to close first, only where no open one fits or all do.
     """
 
     info = MethodInfo(
@@ -182,7 +182,7 @@ class LPFS(Searcher):
     def derive(self, task: SearchTask, state: SearchState, size: PlanBudget) -> EmbeddingPlan:
         """Return the fields with x other than 0, or under a plan budget those of largest |x| that fit."""
         scores, limit = state.tensors["scores"].numpy(), size.bytes(task.layout)
-        if limit is not None:
-            return dims_plan(fields_that_fit(task, scores, limit))
         kept = (scores > 0) | (scores == scores.max())
+        if limit is not None:
+            return dims_plan(fields_that_fit(task, scores, limit, kept))
         return dims_plan(np.repeat(kept[:, None], task.layout.dim, axis=1))
