@@ -44,16 +44,19 @@ def entries_that_fit(scores: np.ndarray, limit: int) -> np.ndarray:
     return largest(scores, kept)
 
 
-def rows_that_fit(task: SearchTask, scores: np.ndarray, limit: int) -> np.ndarray:
-    """Return the mask of the most whole rows of largest score in `limit` bytes, index included: bool [V]."""
-    if limit >= uniform_bytes(task.layout):
+def rows_that_fit(task: SearchTask, scores: np.ndarray, limit: int, width: int | None = None) -> np.ndarray:
+    """Return the mask of the most rows of largest score in `limit` bytes, index included: bool [V].
+
+    A row that is kept is whole, or has the given `width`.
+    """
+    if width is None and limit >= uniform_bytes(task.layout):
         return np.ones(scores.shape, dtype=bool)
     order, low, high = np.argsort(-scores, kind="stable"), 0, len(scores)
     while low < high:
         middle = (low + high + 1) // 2
         mask = np.zeros(scores.shape, dtype=bool)
         mask[order[:middle]] = True
-        if plan_bytes(task, row_plan(mask, task.layout)) <= limit:
+        if plan_bytes(task, row_plan(mask, task.layout, width)) <= limit:
             low = middle
         else:
             high = middle - 1
@@ -123,9 +126,9 @@ def dims_plan(mask: np.ndarray) -> FieldDims:
     return FieldDims(dims=tuple(int(w) for w in mask.sum(1)))
 
 
-def row_plan(mask: np.ndarray, layout: Layout) -> RowDims:
-    """Return the plan that keeps whole rows."""
-    return RowDims(row_widths=np.where(mask, layout.dim, 0).astype(np.int32))
+def row_plan(mask: np.ndarray, layout: Layout, width: int | None = None) -> RowDims:
+    """Return the plan that keeps rows whole, or all at one `width`."""
+    return RowDims(row_widths=np.where(mask, width or layout.dim, 0).astype(np.int32))
 
 
 def masked_state(weights: Mapping[str, Tensor], mask: np.ndarray) -> dict[str, Tensor]:
