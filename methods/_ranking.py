@@ -38,7 +38,8 @@ def limit_of(task: SearchTask, size: PlanBudget, ratio: float) -> int:
 
 def entries_that_fit(scores: np.ndarray, limit: int) -> np.ndarray:
     """Return the mask of the most entries of largest score, index included in `limit` bytes: bool [V, d]."""
-    kept = most_nonzeros(*scores.shape, limit)
+    rows, width = scores.shape
+    kept = most_nonzeros(rows, width, limit)
     if kept == 0:
         raise PlanError(f"a plan budget of {limit} bytes holds no entry and its index; give a larger one.")
     return largest(scores, kept)

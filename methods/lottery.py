@@ -127,7 +127,7 @@ class Lottery(Searcher):
         ranking = state.tensors["ranking"].numpy()
         mask = entries_that_fit(ranking, limit_of(task, size, self.config.ratio))
         start = {k.removeprefix(REWOUND): v for k, v in state.tensors.items() if k.startswith(REWOUND)}
-        recipe = "rewind" if self.config.rewind_epoch else "same_init"
+        recipe: Recipe = "rewind" if self.config.rewind_epoch else "same_init"
         return EntryMask(mask=mask, recipe=recipe, weights=masked_state(start, mask))
 
 

@@ -116,7 +116,7 @@ class _Proximal(Hook):
     def after_step(self, step: Step) -> None:
         """Move x by its gradient, then soft-threshold: x <- sign(x) max(|x| - lambda eta, 0)."""
         x = self.embedding.x
-        x -= self.lr * self.slope
+        x.sub_(self.lr * self.slope)
         x.copy_(x.sign() * (x.abs() - self.config.lam * self.lr).clamp_min(0))
         self.last_open[(x != 0).cpu()] = (step.index + 1) / step.total
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from nasbench_rec.methods._ranking import MASKED_TABLE, UNIFORM_TABLE, largest
+from nasbench_rec.methods.magnitude import leading
 
 from nasbench_rec.cost import EMBEDDING_PARTS
 from nasbench_rec.errors import PlanError
@@ -120,3 +121,29 @@ def test_beats_random_widths_at_equal_cost_on_planted_data(bench):
         ranks.append(own.correlation(plan) - random.correlation(other))
     assert np.mean(gains) > 0.01
     assert np.min(ranks) > 0.2
+
+
+def test_protected_rows_keep_their_largest_entries(bench) -> None:
+    rng = np.random.default_rng(0)
+    magnitude = rng.random((40, 8)) * np.linspace(0.01, 1, 40)[:, None]
+    first = leading(magnitude, 2)
+    assert (first.sum(1) == 2).all()
+    for row, mask in zip(magnitude, first, strict=True):
+        assert row[mask].min() > row[~mask].max()
+    plain, one = bench("magnitude"), bench("magnitude", settings={"protect": 1})
+    state = plain.search()
+    free, kept = plain.derive(state, 0.5), one.derive(state, 0.5)
+    assert kept.mask.sum() == free.mask.sum()
+    assert (free.mask.sum(1) == 0).any() and kept.mask.sum(1).min() == 1
+    table = state.tensors[UNIFORM_TABLE].abs().numpy()
+    rest = ~leading(table, 1)
+    assert table[kept.mask & rest].min() >= table[~kept.mask & rest].max()
+
+
+def test_no_more_entries_are_protected_than_the_budget_has(bench) -> None:
+    b = bench("magnitude", settings={"protect": 4})
+    state = b.search()
+    plan = b.derive(state, 0.3)
+    per_row = int(plan.mask.sum()) // len(plan.mask)
+    assert 0 < per_row < 4 and plan.mask.sum(1).min() == per_row
+    assert (b.derive(state, 0.02).mask == bench("magnitude").derive(state, 0.02).mask).all()
