@@ -16,7 +16,7 @@ from nasbench_rec.methods._ranking import (
 from torch import Tensor
 
 from nasbench_rec.errors import ConfigError
-from nasbench_rec.plans import EmbeddingPlan, EntryMask, uniform
+from nasbench_rec.plans import EmbeddingPlan, EntryMask, Recipe, uniform
 from nasbench_rec.protocol import setting
 from nasbench_rec.searcher import MethodInfo, PlanBudget, Searcher, SearchState, SearchTask
 from nasbench_rec.training import Hook, Step

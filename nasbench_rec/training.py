@@ -33,11 +33,15 @@ class TrainingDiverged(NasbenchError):
 
 @dataclass(frozen=True)
 class ParamGroup:
-    """Parameters that the main optimiser steps with a learning rate and decay of their own."""
+    """Parameters that the main optimiser steps with a learning rate and decay of their own.
+
+    A small `eps` (of Adam) lets parameters move whose gradients are themselves tiny.
+    """
 
     params: tuple[nn.Parameter, ...]
     lr: float
     weight_decay: float = 0.0
+    eps: float = 1e-8
 
 
 @dataclass
@@ -219,7 +223,10 @@ class _Optimizers:
         self.dense = [p for p in model.parameters() if id(p) not in taken]
         self.tables = make_table_optimizer(protocol.optimizer, tables, protocol.lr, protocol.embedding_l2)
         main = {"params": self.dense, "lr": protocol.lr, "weight_decay": protocol.weight_decay}
-        own = [{"params": list(g.params), "lr": g.lr, "weight_decay": g.weight_decay} for g in groups]
+        own = [
+            {"params": list(g.params), "lr": g.lr, "weight_decay": g.weight_decay, "eps": g.eps}
+            for g in groups
+        ]
         self.adam = torch.optim.Adam([g for g in [main, *own] if g["params"]] or [main], fused=True)
 
     def step(self) -> None:
