@@ -40,10 +40,15 @@ class PrefixEmbedding(Embedding):
             return None
         return self.row_widths.index_select(0, rows.flatten()).view(rows.shape)
 
+    def looked_up(self, rows: Tensor) -> Tensor:
+        """Return the whole embeddings of the rows [B, C]: [B, C, d]."""
+        found: Tensor = self.lookup.table(rows)
+        return found
+
     def forward(self, ids: Tensor) -> Tensor:
         """Return the cut embeddings."""
         local, rows = self.lookup.rows(ids)
-        e = self.lookup.table(rows)
+        e = self.looked_up(rows)
         widths = self._widths(rows, e.shape[2])
         if widths is not None:
             # Column j (from 0) is kept where j < k: k columns, no more and no fewer.
