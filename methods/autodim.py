@@ -74,8 +74,9 @@ class AutoDimEmbedding(MixtureEmbedding):
         return gumbel_softmax(log_alpha, self.tau)
 
     def shares(self, ids: Tensor) -> Tensor:
-        """Return the mixture, [1, F, N]: all rows of a field share it."""
-        return self.mixture().unsqueeze(0)
+        """Return the mixture of each id column, [1, C, N]: all rows of a field share it."""
+        columns = torch.tensor([f.columns for f in self.fields], device=ids.device)
+        return self.mixture().repeat_interleave(columns, 0).unsqueeze(0)
 
 
 class Trace(Hook):

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from nasbench_rec.backbones import EmbeddingShape
 from nasbench_rec.composites import build_composite
 from nasbench_rec.data import Field
-from nasbench_rec.errors import PlanError
 from nasbench_rec.model import Embedding
 from nasbench_rec.protocol import Alignment
 from nasbench_rec.tables import Table, pool, stacked_offsets
@@ -134,10 +133,20 @@ class FieldEmbedding(Embedding):
 
 
 class FieldProjection(nn.Module):
-    """A linear map per field, [B, g, w] -> [B, g, m]; Xavier-uniform weights, zero bias."""
+    """A linear map per field, [B, g, w] -> [B, g, m]; Xavier-uniform weights, zero bias.
 
-    def __init__(self, fields: int, width: int, out: int, bias: bool) -> None:
+    With `columns`, the id columns of each field, it maps them before they are pooled: [B, C, w] -> [B, C, m].
+    """
+
+    column_field: Tensor | None
+
+    def __init__(
+        self, fields: int, width: int, out: int, bias: bool, columns: Sequence[int] | None = None
+    ) -> None:
         super().__init__()
+        many = columns is not None and any(c > 1 for c in columns)
+        owner = torch.repeat_interleave(torch.arange(fields), torch.tensor(columns)) if many else None
+        self.register_buffer("column_field", owner, persistent=False)
         self.weight = nn.Parameter(torch.empty(fields, width, out))
         bound = (6 / (width + out)) ** 0.5
         nn.init.uniform_(self.weight, -bound, bound)
@@ -145,8 +154,12 @@ class FieldProjection(nn.Module):
 
     def forward(self, e: Tensor) -> Tensor:
         """Return x_f W_f (+ b_f) for each field f."""
-        out = torch.bmm(e.transpose(0, 1), self.weight).transpose(0, 1)
-        return out if self.bias is None else out + self.bias
+        weight, bias = self.weight, self.bias
+        if self.column_field is not None:
+            weight = weight.index_select(0, self.column_field)
+            bias = None if bias is None else bias.index_select(0, self.column_field)
+        out = torch.bmm(e.transpose(0, 1), weight).transpose(0, 1)
+        return out if bias is None else out + bias
 
 
 def shared_projection(width: int, out: int) -> nn.Linear:
@@ -324,16 +337,16 @@ class MixtureEmbedding(Embedding):
     ) -> None:
         super().__init__()
         fields, widest = len(layout.fields), max(candidates)
-        if per_field and any(f.columns > 1 for f in layout.fields):
-            raise PlanError("a mixture with one map per field needs fields of one column each.")
-        columns = sum(f.columns for f in layout.fields)
+        columns = [f.columns for f in layout.fields]
         self.per_field, self.tanh, self.fields = per_field, tanh, layout.fields
         self.lookups = nn.ModuleList(StackedLookup(layout, w) for w in candidates)
         self.maps = nn.ModuleList(
-            FieldProjection(fields, w, widest, bias=True) if per_field else shared_projection(w, widest)
+            FieldProjection(fields, w, widest, True, columns) if per_field else shared_projection(w, widest)
             for w in candidates
         )
-        self.norms = nn.ModuleList(nn.BatchNorm1d(columns * widest, affine=False) for _ in candidates if norm)
+        self.norms = nn.ModuleList(
+            nn.BatchNorm1d(sum(columns) * widest, affine=False) for _ in candidates if norm
+        )
         self.register_buffer(
             "group_of_row", torch.from_numpy(group_of_row.astype(np.int32)), persistent=False
         )

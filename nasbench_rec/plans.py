@@ -193,8 +193,6 @@ class ColumnMask(EmbeddingPlan):
     def check(self, layout: Layout) -> None:
         """The mask has the layout's shape and keeps something."""
         _check_mask(self.mask, (len(layout.fields), layout.dim))
-        if any(f.columns > 1 for f in layout.fields) and not self.mask.any(1).all():
-            raise PlanError("a column mask that drops fields needs fields of one column each.")
 
     def build(self, layout: Layout) -> Embedding:
         """Return a `ColumnMaskedEmbedding`."""

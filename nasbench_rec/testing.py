@@ -32,7 +32,7 @@ from nasbench_rec.backbones import IPNN, FirstOrder
 from nasbench_rec.config import build, canonical
 from nasbench_rec.cost import EMBEDDING_PARTS, Ledger
 from nasbench_rec.data import Dataset, Field, Split
-from nasbench_rec.embeddings import FieldEmbedding, Layout, StackedLookup
+from nasbench_rec.embeddings import FieldEmbedding, FieldProjection, Layout, StackedLookup
 from nasbench_rec.errors import PlanError
 from nasbench_rec.model import CTRModel, tables_of
 from nasbench_rec.pipeline import ClusteredModel, Pipeline, build_planned, ledger_of, retrain
@@ -80,6 +80,7 @@ __all__ = [
 BOOKKEEPING: dict[type[nn.Module], tuple[str, ...]] = {
     StackedLookup: ("columns", "offsets"),
     FieldEmbedding: ("order",),
+    FieldProjection: ("column_field",),
     FirstOrder: ("offsets",),
     IPNN: ("pairs",),
 }

@@ -22,6 +22,7 @@ from nasbench_rec.plans import (
     Clustered,
     ColumnMask,
     Composite,
+    Constant,
     EmbeddingPlan,
     Ensemble,
     EntryMask,
@@ -92,6 +93,10 @@ def ensemble(layout: Layout, rng: np.random.Generator) -> Ensemble:
     return Ensemble(plans=(column_mask(layout, rng), field_dims(layout, rng)))
 
 
+def constant(layout: Layout, rng: np.random.Generator) -> Constant:
+    return Constant(recipe="none", weights={"embedding.logit": torch.tensor([float(rng.normal())])})
+
+
 MAKERS: dict[str, Make] = {
     "field_dims": field_dims,
     "column_mask": column_mask,
@@ -102,6 +107,7 @@ MAKERS: dict[str, Make] = {
     "instance_wise": instance_wise,
     "clustered": clustered,
     "ensemble": ensemble,
+    "constant": constant,
 }
 
 
@@ -166,12 +172,13 @@ class TestEveryKind:
     def test_embedding_is_deterministic_in_the_seed(self, kind: str, tiny: Dataset, layout: Layout) -> None:
         plan = plan_of(kind, layout)
         assert np.array_equal(logits(plan, tiny, 5), logits(plan, tiny, 5))
-        assert not np.array_equal(logits(plan, tiny, 5), logits(plan, tiny, 6))
+        # A constant draws nothing: its number comes with the plan.
+        assert np.array_equal(logits(plan, tiny, 5), logits(plan, tiny, 6)) == (kind == "constant")
 
     def test_widths_are_at_most_the_base_width(self, kind: str, layout: Layout) -> None:
         widths = plan_of(kind, layout).widths(layout)
         assert widths.shape == (len(layout.fields),) and widths.dtype == float
-        assert widths.min() >= 0 and 0 < widths.max() <= layout.dim
+        assert widths.min() >= 0 and (kind == "constant" or 0 < widths.max()) and widths.max() <= layout.dim
 
     def test_cost_counts_no_negative_part(self, kind: str, layout: Layout) -> None:
         items = plan_of(kind, layout).cost(layout)
@@ -402,11 +409,41 @@ def test_mixtures_equal_a_slow_formulation(tiny: Dataset, per_field: bool, tanh:
             torch.testing.assert_close(embedding(ids)[b, f], total, rtol=1e-4, atol=1e-6)
 
 
-def test_a_mixture_per_field_needs_single_columns(multivalued: Dataset) -> None:
-    layout = Layout(multivalued.fields, 4)
-    plan = replace(plan_of("soft", layout), per_field=True)
-    with pytest.raises(PlanError, match="one column"):
-        plan.build(layout)
+@pytest.mark.parametrize("per_field", [False, True])
+def test_mixtures_average_the_values_of_a_multi_valued_field(multivalued: Dataset, per_field: bool) -> None:
+    layout = Layout(multivalued.fields, 4, std=1.0)
+    rng = np.random.default_rng(0)
+    groups, shares = rng.integers(0, 3, layout.rows), rng.dirichlet(np.ones(2), 3).astype(np.float32)
+    embedding = MixtureEmbedding(layout, (2, 4), groups, shares, per_field=per_field).eval()
+    ids = ids_of(multivalued.split("valid"))[:20]
+    tags, field = ids[:, 5:], layout.fields[5]
+    start = layout.rows - field.cardinality
+    for sample, own in zip(embedding(ids)[:, 5], tags.tolist(), strict=True):
+        vectors = []
+        for i in (i for i in own if i != field.padding):
+            mixed = torch.zeros(4)
+            for n, (lookup, linear) in enumerate(zip(embedding.lookups, embedding.maps, strict=True)):
+                e = lookup.table.weight[start + i]
+                x = e @ linear.weight[5] + linear.bias[5] if per_field else linear(e)
+                mixed = mixed + float(shares[groups[start + i], n]) * x
+            vectors.append(mixed)
+        expected = torch.stack(vectors).mean(0) if vectors else torch.zeros(4)
+        torch.testing.assert_close(sample, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_column_mask_may_drop_a_multi_valued_field(multivalued: Dataset) -> None:
+    layout = Layout(multivalued.fields, 4, std=1.0)
+    mask = np.ones((6, 4), dtype=bool)
+    mask[5] = mask[1] = False
+    plan = ColumnMask(mask=mask)
+    plan.check(layout)
+    embedding, ids = plan.build(layout), ids_of(multivalued.split("valid"))[:20]
+    whole = ColumnMask(mask=np.ones((6, 4), dtype=bool)).build(layout)
+    weight = embedding.lookup.table.weight
+    with torch.no_grad():
+        whole.lookup.table.weight.copy_(weight)
+    assert torch.equal(embedding(ids), whole(ids)[:, [0, 2, 3, 4]])
+    assert plan.widths(layout).tolist() == [4, 0, 4, 4, 4, 0]
 
 
 def test_a_clustered_model_sends_each_sample_to_its_cluster(tiny: Dataset, layout: Layout) -> None:
