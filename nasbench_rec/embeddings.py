@@ -154,7 +154,8 @@ class FieldProjection(nn.Module):
 
     def forward(self, e: Tensor) -> Tensor:
         """Return x_f W_f (+ b_f) for each field f."""
-        weight, bias = self.weight, self.bias
+        weight: Tensor = self.weight
+        bias: Tensor | None = self.bias
         if self.column_field is not None:
             weight = weight.index_select(0, self.column_field)
             bias = None if bias is None else bias.index_select(0, self.column_field)
