@@ -76,7 +76,7 @@ class MovieLens1M(DatasetSource):
         rows="about 800,000 / 100,000 / 100,000",
         licence="research use, no redistribution",
         source=f"download {URL} and give the folder with {ARCHIVE}, or with its three .dat files, as --data-dir",
-        protocol={"dim": 16, "hidden": (64, 32), "batch_size": 4096, "epochs": 10, "patience": 2},
+        protocol={"dim": 16, "hidden": (64, 32), "batch_size": 4096, "lr": 3e-3, "epochs": 10, "patience": 2},
     )
     Config: ClassVar[type] = MovieLensConfig
     config: MovieLensConfig

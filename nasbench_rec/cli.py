@@ -33,21 +33,33 @@ AsJson = Annotated[bool, tyro.conf.FlagCreatePairsOff, arg(name="json", help="Pr
 
 @dataclass(frozen=True)
 class Methods:
-    """List the methods, or show one with its settings."""
+    """List the methods, show one with its settings, or write a page for each."""
 
     name: Positional[str | None] = None
     """A method to show."""
     json: AsJson = False
+    docs: Annotated[Path | None, arg(help="Write a Markdown page for each method into this folder.")] = None
 
     def run(self) -> int:
         """Print the list, or one entry."""
         from nasbench_rec import describe
 
+        if self.docs is not None:
+            return self._write(self.docs)
         if self.name is None:
-            return _show_list(
-                describe.methods(), ("name", "level", "budget", "data", "faithfulness", "title"), self.json
-            )
+            columns = ("name", "year", "level", "budget", "data", "faithfulness", "title")
+            return _show_list(describe.methods(), columns, self.json)
         return _show_one(describe.method(self.name), self.json)
+
+    def _write(self, folder: Path) -> int:
+        from nasbench_rec.method_pages import write_pages
+
+        if self.name is not None or self.json:
+            raise ConfigError(
+                "--docs writes the pages of all methods; give neither a method nor --json with it."
+            )
+        _print(f"written: {len(write_pages(folder))} pages in {folder}")
+        return 0
 
 
 @dataclass(frozen=True)
@@ -725,6 +737,8 @@ def _show_one(entry: dict[str, Any], as_json: bool) -> int:
     from rich.console import Console
     from rich.text import Text
 
+    from nasbench_rec.describe import space_text
+
     if as_json:
         _print(json.dumps(entry, indent=1))
         return 0
@@ -741,15 +755,10 @@ def _show_one(entry: dict[str, Any], as_json: bool) -> int:
             f"  {s['help']}", style="default"
         )
         line += Text(f"  [{s['source']}]" if s.get("source") else "")
-        console.print(line + Text(f"  {_range(s['space'])}" if s.get("space") else ""), soft_wrap=True)
+        console.print(
+            line + Text(f"  {{{space_text(s['space'])}}}" if s.get("space") else ""), soft_wrap=True
+        )
     return 0
-
-
-def _range(space: dict[str, Any]) -> str:
-    """Return in words which values a study tries."""
-    if space["type"] == "categorical":
-        return "{" + ", ".join(map(str, space["choices"])) + "}"
-    return f"{{{space['low']:g} to {space['high']:g}{', logarithmic' if space.get('log') else ''}}}"
 
 
 if __name__ == "__main__":

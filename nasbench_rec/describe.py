@@ -71,3 +71,10 @@ def settings(cls: type) -> list[dict[str, Any]]:
         }
         for f in dataclasses.fields(cls)
     ]
+
+
+def space_text(space: dict[str, Any]) -> str:
+    """Return in words which values a study tries."""
+    if space["type"] == "categorical":
+        return ", ".join(map(str, space["choices"]))
+    return f"{space['low']:g} to {space['high']:g}{', logarithmic' if space.get('log') else ''}"
