@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -318,7 +318,7 @@ class LeaderboardVerb(_Study):
         )
         units = self._changed(found, "methods", "ratios", "seeds", "trainings").units(self.data_dir)
         store, failed = self._execute(units)
-        _report(store, self.out or self.store / "leaderboard", units)
+        _report(store, self.out or self.store / "leaderboard", units, found.notes)
         return 1 if failed else 0
 
     def _run_tuned(self, name: str) -> int:
@@ -663,7 +663,9 @@ def _written(paths: Sequence[Path]) -> None:
     _print("written: " + ", ".join(str(p) for p in paths))
 
 
-def _report(store: Any, out: Path, units: Sequence[Unit] | None) -> None:
+def _report(
+    store: Any, out: Path, units: Sequence[Unit] | None, explanations: Mapping[str, str] | None = None
+) -> None:
     from nasbench_rec.reports.leaderboard import leaderboard_frame, write_leaderboard
     from nasbench_rec.reports.terminal import print_leaderboard
 
@@ -674,7 +676,7 @@ def _report(store: Any, out: Path, units: Sequence[Unit] | None) -> None:
         raise DataError(
             f"{store.path} has no records to report; run `nasbench-rec leaderboard --store {store.path}`."
         )
-    paths = write_leaderboard(frame, out, "Leaderboard")
+    paths = write_leaderboard(frame, out, "Leaderboard", explanations)
     print_leaderboard(leaderboard_frame(frame), _console())
     _written(paths)
 

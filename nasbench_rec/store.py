@@ -122,6 +122,7 @@ COLUMNS = [
     ),
     *("test_auc", "test_logloss", "valid_auc", "valid_logloss", "expected_auc", "expected_logloss"),
     *("embedding_params", "embedding_bytes", "embedding_ratio", "router_bytes", "total_bytes"),
+    *("width_correlation", "useless_recall", "useless_precision"),
     *("search_seconds", "search_trainings", "retrain_seconds", "peak_rss_bytes", "protocol", "fingerprint"),
 ]
 
@@ -129,7 +130,7 @@ COLUMNS = [
 def row(record: Record) -> dict[str, Any]:
     """Return the frame's row of a record; numbers of a failed unit are NaN."""
     unit = record["unit"]
-    known = {**record, **record.get("scores", {}), **record.get("ledger", {})}
+    known = {**record, **record.get("scores", {}), **record.get("ledger", {}), **record.get("recovery", {})}
     known |= {
         "ratio": math.nan if unit["ratio"] is None else unit["ratio"],
         "config": canonical(unit["method"]["config"]),

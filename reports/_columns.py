@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from nasbench_rec.reports._rows import LeaderboardRow
 from nasbench_rec.reports._text import byte_size, decimals, one_line, score, seconds, three_digits
+
+NOTE = 400
+"""Characters of an explanation that are shown."""
+BELOW_RANDOM = "Not above random widths of the same plan budget"
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,27 @@ def _interval(low: float, high: float, kind: str, pairs: int, sd: float) -> str:
     )
 
 
+def _found(recall: float, precision: float) -> str:
+    if recall != recall:
+        return ""
+    return f"{recall:.2f} / {precision:.2f}" if precision == precision else f"{recall:.2f} / —"
+
+
+def not_above_random(rows: Sequence[LeaderboardRow], notes: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return label, difference and explanation of every row whose mean AUC is not above that of random widths.
+
+    `notes` are explanations by label, by method with preset, or by the method's name.
+    """
+    found = []
+    for row in rows:
+        if row.random_difference <= 0:
+            names = (row.label, row.method, row.method.partition("/")[0])
+            note = next((notes[name] for name in names if name in notes), "")
+            lost = score(row.random_difference, decimals(row.test_auc_sd), signed=True)
+            found.append((one_line(row.label, 60), f"{lost}{'; ' if note else ''}{one_line(note, NOTE)}"))
+    return found
+
+
 COLUMNS = (
     Column(
         "method",
@@ -112,9 +137,40 @@ COLUMNS = (
         ),
     ),
     Column(
+        "AUC − random",
+        "test AUC minus that of random widths (the method `random`) of the same plan budget, paired in the same way; "
+        "for a method that cannot be given a budget, minus that of the smallest random plans that are no smaller than "
+        "its own; a search that is worth its name is above zero",
+        4,
+        lambda row: score(row.random_difference, decimals(row.test_auc_sd), signed=True),
+        lambda row: _interval(
+            row.random_difference_low,
+            row.random_difference_high,
+            row.random_difference_interval,
+            row.random_difference_pairs,
+            row.test_auc_sd,
+        ),
+    ),
+    Column(
+        "width corr.",
+        "Spearman's rank correlation between the widths that the plan gives the fields and the widths that are useful, "
+        "mean ± standard deviation over seeds; 0 by chance; known on planted data only, and empty where all widths are "
+        "equal",
+        5,
+        lambda row: score(row.width_correlation, 2, signed=True),
+        lambda row: _spread(row.width_correlation, row.width_correlation_sd),
+    ),
+    Column(
+        "useless found",
+        "share of the useless fields that the plan drops, and after the slash the share of useless fields among those "
+        "that it drops (over the seeds that drop any), means over seeds; known on planted data only",
+        6,
+        lambda row: _found(row.useless_recall, row.useless_precision),
+    ),
+    Column(
         "logloss",
         "cross-entropy per test row in nats, mean ± standard deviation over seeds; lower is better",
-        5,
+        7,
         lambda row: score(row.test_logloss, decimals(row.test_logloss_sd)),
         lambda row: _spread(row.test_logloss, row.test_logloss_sd),
     ),

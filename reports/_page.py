@@ -9,12 +9,14 @@ from typing import Any
 
 import pandas as pd
 from nasbench_rec.reports._columns import (
+    BELOW_RANDOM,
     COLUMNS,
     FIGURE_CAPTION,
     FIGURE_READING,
     READING,
     Column,
     failure,
+    not_above_random,
     shown,
 )
 from nasbench_rec.reports._records import groups
@@ -26,9 +28,13 @@ ERROR_LIMIT = 4_000
 
 
 def html(
-    frame: pd.DataFrame, records: pd.DataFrame, figures: Mapping[tuple[str, str], str], title: str
+    frame: pd.DataFrame,
+    records: pd.DataFrame,
+    figures: Mapping[tuple[str, str], str],
+    title: str,
+    explanations: Mapping[str, str] | None = None,
 ) -> bytes:
-    """Return one self-contained page.
+    """Return one self-contained page; `explanations` by label or method stand beside what is not above random.
 
     `figures` holds trusted SVG by (data set, backbone), `records` (prepared) the units behind each row.
     """
@@ -41,7 +47,13 @@ def html(
     )
     units = {(dataset, backbone): group for dataset, backbone, group in groups(records)}
     sections = [
-        _section(dataset, backbone, rows, units[dataset, backbone], Markup(figures[dataset, backbone]))
+        _section(
+            (dataset, backbone),
+            rows,
+            units[dataset, backbone],
+            Markup(figures[dataset, backbone]),
+            not_above_random(rows, explanations or {}),
+        )
         for dataset, backbone, rows in grouped_rows(frame)
     ]
     page = environment.from_string(source).render(
@@ -50,6 +62,7 @@ def html(
         columns=COLUMNS,
         reading=(*READING, FIGURE_READING),
         figure_caption=FIGURE_CAPTION,
+        below_random=BELOW_RANDOM,
     )
     return encoded(page + "\n")
 
@@ -76,10 +89,16 @@ class _Section:
     columns: list[Column]
     rows: list[_PageRow]
     figure: str
+    below: Sequence[tuple[str, str]]
+    """What is not above random widths, and why."""
 
 
 def _section(
-    dataset: str, backbone: str, rows: Sequence[LeaderboardRow], units: pd.DataFrame, figure: str
+    name: tuple[str, str],
+    rows: Sequence[LeaderboardRow],
+    units: pd.DataFrame,
+    figure: str,
+    below: Sequence[tuple[str, str]],
 ) -> _Section:
     columns = shown(rows)[1:]
     page_rows = [
@@ -94,7 +113,8 @@ def _section(
         )
         for row in rows
     ]
-    return _Section(one_line(dataset, HEADING), one_line(backbone, HEADING), columns, page_rows, figure)
+    dataset, backbone = (one_line(text, HEADING) for text in name)
+    return _Section(dataset, backbone, columns, page_rows, figure, [(n, _minus(what)) for n, what in below])
 
 
 def _minus(text: str) -> str:

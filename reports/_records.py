@@ -10,6 +10,8 @@ import pandas as pd
 from nasbench_rec.errors import DataError
 
 TEXTS = ("key", "status", "error", "dataset", "backbone", "method", "label", "config")
+RECOVERY = ("width_correlation", "useless_recall", "useless_precision")
+"""What is known on planted data alone: how a plan's widths compare with the useful ones."""
 NUMBERS = (
     "ratio",
     "seed",
@@ -25,6 +27,7 @@ NUMBERS = (
     "embedding_ratio",
     "router_bytes",
     "total_bytes",
+    *RECOVERY,
     "search_seconds",
     "retrain_seconds",
     "peak_rss_bytes",
@@ -69,6 +72,22 @@ def groups(frame: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
 def succeeded(group: pd.DataFrame) -> pd.DataFrame:
     """Return the records that are no failures."""
     return group[group["status"] == "ok"]
+
+
+def random_label(group: pd.DataFrame, unit: pd.DataFrame) -> str | None:
+    """Return the label of the random plans that the rows of one label are compared with; None where there are none.
+
+    Those of the same plan budget; for a method that lands where it lands, those of the smallest budget that are no
+    smaller than it is (within 1 %).
+    """
+    plans = group[(group["method"] == "random") & group["ratio"].notna()]
+    ratio = unit["ratio"].iloc[0]
+    if ratio != ratio:
+        sizes = succeeded(plans).groupby("ratio")["embedding_bytes"].mean()
+        enough = sizes[sizes >= (1 - UNIFORM_WITHIN) * succeeded(unit)["embedding_bytes"].mean()]
+        ratio = enough.index.min() if len(enough) else ratio
+    same = plans.loc[plans["ratio"] == ratio, "label"]
+    return None if same.empty else str(same.iloc[0])
 
 
 def uniform_label(group: pd.DataFrame) -> str | None:

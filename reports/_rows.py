@@ -50,6 +50,20 @@ class LeaderboardRow:
     logloss_difference_high: float
     logloss_difference_interval: str
     logloss_difference_pairs: int
+    random_difference: float
+    """Test AUC less that of random widths of the same plan budget, paired alike; of a method without control of its
+    size, less that of the smallest random plans that are no smaller than its own."""
+    random_difference_low: float
+    random_difference_high: float
+    random_difference_interval: str
+    random_difference_pairs: int
+    width_correlation: float
+    """Spearman's rank correlation of the plan's widths with the useful ones (planted data)."""
+    width_correlation_sd: float
+    useless_recall: float
+    """Share of the useless fields that are dropped (planted data)."""
+    useless_precision: float
+    """Share of useless fields among the dropped ones, over the seeds that drop any (planted data)."""
     embedding_bytes: float
     embedding_ratio: float
     router_bytes: float

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
-from nasbench_rec.reports._columns import CAPTION, COLUMNS, READING, Column, failures, shown
+from nasbench_rec.reports._columns import (
+    BELOW_RANDOM,
+    CAPTION,
+    COLUMNS,
+    READING,
+    Column,
+    failures,
+    not_above_random,
+    shown,
+)
 from nasbench_rec.reports._rows import LeaderboardRow, grouped_rows
 from nasbench_rec.reports._text import HEADING, encoded, latex_escape, markdown_escape, one_line
 
@@ -26,7 +35,7 @@ def csv(frame: pd.DataFrame) -> bytes:
     return encoded(frame.to_csv(index=False, lineterminator="\n"))
 
 
-def markdown(frame: pd.DataFrame, title: str) -> bytes:
+def markdown(frame: pd.DataFrame, title: str, explanations: Mapping[str, str] | None = None) -> bytes:
     """Return tables for GitHub, with notes on failures and the meaning of the columns."""
     blocks = [f"# {markdown_escape(one_line(title))}"]
     for dataset, backbone, rows in grouped_rows(frame):
@@ -34,11 +43,17 @@ def markdown(frame: pd.DataFrame, title: str) -> bytes:
         blocks.append(f"## {', '.join(map(markdown_escape, names))}")
         blocks.append(_markdown_table(rows))
         notes = failures(rows, only_partial=True)
-        blocks += ["\n".join(f"- {markdown_escape(name)}: {markdown_escape(what)}" for name, what in notes)]
+        blocks.append(_list(notes))
+        below = not_above_random(rows, explanations or {})
+        blocks += [f"{BELOW_RANDOM}:", _list(below)] if below else []
     blocks.append("## How to read this")
     blocks.append("\n\n".join(markdown_escape(sentence) for sentence in READING))
     blocks.append("\n".join(f"- **{c.head}**: {markdown_escape(c.explanation)}" for c in COLUMNS))
     return encoded("\n\n".join(block for block in blocks if block) + "\n")
+
+
+def _list(entries: Sequence[tuple[str, str]]) -> str:
+    return "\n".join(f"- {markdown_escape(name)}: {markdown_escape(what)}" for name, what in entries)
 
 
 def latex(frame: pd.DataFrame, title: str) -> bytes:

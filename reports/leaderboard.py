@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from nasbench_rec.reports import _page, _writers
 from nasbench_rec.reports._files import write_files
-from nasbench_rec.reports._records import PAIR, groups, prepared, succeeded, uniform_label
+from nasbench_rec.reports._records import (
+    PAIR,
+    groups,
+    prepared,
+    random_label,
+    succeeded,
+    uniform_label,
+)
 from nasbench_rec.reports._rows import LeaderboardRow, flat
 
 from nasbench_rec.statistics import PairedDifference, paired_difference
 
-SCORES = ("test_auc", "test_logloss", "expected_auc")
-COSTS = (
+SCORES = ("test_auc", "test_logloss", "expected_auc", "width_correlation")
+MEANS = (
+    "useless_recall",
+    "useless_precision",
     "embedding_bytes",
     "embedding_ratio",
     "router_bytes",
@@ -36,11 +46,14 @@ def leaderboard_frame(records: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame([dataclasses.asdict(row) for row in rows], columns=columns)
 
 
-def write_leaderboard(records: pd.DataFrame, out: Path, title: str) -> list[Path]:
+def write_leaderboard(
+    records: pd.DataFrame, out: Path, title: str, explanations: Mapping[str, str] | None = None
+) -> list[Path]:
     """Write the leaderboard of `records` into folder `out`; return the paths written.
 
     `leaderboard.csv` (raw numbers), `.md`, `.tex` and `.html` (one self-contained page), and the figure
-    `auc_over_bytes` as SVG and PDF. Equal records give equal bytes. Files appear whole or not at all;
+    `auc_over_bytes` as SVG and PDF. `explanations`, by label or method, say why something is not above random
+    plans of its size. Equal records give equal bytes. Files appear whole or not at all;
     `StoreError` where `out` cannot be written, `DataError` if the records are not fit for it.
     """
     from nasbench_rec.reports import figures
@@ -55,9 +68,9 @@ def write_leaderboard(records: pd.DataFrame, out: Path, title: str) -> list[Path
         out,
         {
             "leaderboard.csv": _writers.csv(frame),
-            "leaderboard.md": _writers.markdown(frame, title),
+            "leaderboard.md": _writers.markdown(frame, title, explanations),
             "leaderboard.tex": _writers.latex(frame, title),
-            "leaderboard.html": _page.html(frame, prepared(records), inline, title),
+            "leaderboard.html": _page.html(frame, prepared(records), inline, title, explanations),
             "auc_over_bytes.svg": figures.svg(figure),
             "auc_over_bytes.pdf": figures.pdf(figure),
         },
@@ -68,7 +81,11 @@ def _group_rows(group: pd.DataFrame) -> list[LeaderboardRow]:
     units = {str(label): unit for label, unit in group.groupby("label", sort=True)}
     uniform = uniform_label(group)
     reference = succeeded(group[group["label"] == uniform])
-    rows = [_row(unit, reference, label == uniform) for label, unit in units.items()]
+    rows = []
+    for label, unit in units.items():
+        chance = random_label(group, unit)
+        random = units[chance] if chance is not None and label not in (chance, uniform) else unit[:0]
+        rows.append(_row(unit, reference, succeeded(random), label == uniform))
     ranked = sorted(rows, key=lambda row: (not row.uniform, row.n == 0, _descending(row.test_auc), row.label))
     best = _best(ranked, units)
     return [dataclasses.replace(row, best=row.label == best) for row in ranked]
@@ -78,14 +95,15 @@ def _descending(value: float) -> float:
     return -value if value == value else float("inf")
 
 
-def _row(unit: pd.DataFrame, reference: pd.DataFrame, uniform: bool) -> LeaderboardRow:
+def _row(unit: pd.DataFrame, reference: pd.DataFrame, random: pd.DataFrame, uniform: bool) -> LeaderboardRow:
     good, bad = succeeded(unit), unit[unit["status"] != "ok"]
     first = unit.iloc[0]
-    numbers: dict[str, Any] = {name: float(good[name].mean()) for name in (*SCORES, *COSTS)}
+    numbers: dict[str, Any] = {name: float(good[name].mean()) for name in (*SCORES, *MEANS)}
     numbers |= {f"{name}_sd": float(good[name].std()) for name in SCORES}
     for name in ("auc", "logloss"):
         pairs = PairedDifference.missing() if uniform else _difference(good, reference, f"test_{name}")
         numbers |= flat(f"{name}_difference", pairs)
+    numbers |= flat("random_difference", _difference(good, random, "test_auc"))
     return LeaderboardRow(
         **{name: first[name] for name in ("dataset", "backbone", "label", "method")},
         ratio=float(first["ratio"]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from nasbench_rec.reports._columns import CAPTION, failures, shown
+from nasbench_rec.reports._columns import BELOW_RANDOM, CAPTION, failures, not_above_random, shown
 from nasbench_rec.reports._rich import fitting, rich_table
 from nasbench_rec.reports._rows import grouped_rows
 from nasbench_rec.reports._text import HEADING, one_line
@@ -42,6 +42,8 @@ def leaderboard_tables(frame: pd.DataFrame, width: int, title: str) -> Group:
         styles = ["" if row.n else "dim" for row in part]
         blocks.append(rich_table(heading, columns, part, styles, LABEL_WIDTH))
         blocks += [Text(f"{name}: {what}", style="red") for name, what in failures(part)]
+        below = ", ".join(name for name, _ in not_above_random(part, {}))
+        blocks += [Text(f"{BELOW_RANDOM}: {below}", style="dim")] if below else []
     blocks += [Text(), Text(CAPTION, style="dim")]
     if left_out:
         blocks.append(Text(f"Not shown at this width: {', '.join(left_out)}.", style="dim"))

@@ -37,6 +37,8 @@ class Leaderboard:
     trainings: float | None = None
     split_seed: int = 0
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """Explanations, by method, that the report puts beside a row that is not above random plans of its size."""
 
     def __post_init__(self) -> None:
         """Refuse empty lists and values that make no sense."""
@@ -73,6 +75,10 @@ class Leaderboard:
             for backbone in dict.fromkeys(self.backbones)
         ]
         check_settings(self.settings, methods, self.methods, self.datasets)
+        known = {*self.methods, *(m.info.name for m in methods)}
+        for name in self.notes:
+            if name not in known:
+                raise ConfigError("notes: " + unknown("method that takes part", name, known))
         found = [
             Unit(task, method, Seeds.of(seed, self.split_seed), ratio, self.trainings)
             for method in methods

@@ -157,7 +157,7 @@ def test_the_frame_has_all_columns_and_nan_where_a_unit_failed(store: Store) -> 
     assert math.isnan(good["expected_auc"])
     assert bad["status"] == "failed" and bad["error"] == "ValueError: no" and bad["label"] == "random @ 1/2"
     numbers = COLUMNS[COLUMNS.index("test_auc") : COLUMNS.index("peak_rss_bytes") + 1]
-    assert len(numbers) == 15 and all(math.isnan(bad[c]) for c in numbers)
+    assert len(numbers) == 18 and all(math.isnan(bad[c]) for c in numbers)
     assert all(frame[c].dtype.kind in "if" for c in numbers)
 
 

@@ -25,6 +25,7 @@ UNIFORM_BYTES = 5_382 * 16 * 4
 NUMBERS = [
     *("test_auc", "test_logloss", "valid_auc", "valid_logloss", "expected_auc", "expected_logloss"),
     *("embedding_params", "embedding_bytes", "embedding_ratio", "router_bytes", "total_bytes"),
+    *("width_correlation", "useless_recall", "useless_precision"),
     *("search_seconds", "retrain_seconds", "peak_rss_bytes"),
 ]
 
