@@ -253,8 +253,10 @@ FIGURE_READING = (
     "axis. Upright bars are 95 % intervals of the mean over seeds (Student's t under 6 seeds, BCa bootstrap "
     "from 6), level bars reach from the smallest to the largest plan over seeds. A line joins one method at "
     "several plan budgets, the dashed line is the uniform model, and points of about one size stand side by "
-    "side. Overlapping bars do not show that two methods are equal: seeds are shared, so the paired "
-    "differences of the table can be far more certain than the two means."
+    "side. Of many points bars may leave the axes, and so may points far below all others, which a note "
+    "names; more methods than one panel can hold are drawn in several, by what they decide. "
+    "Overlapping bars do not show that two methods are equal: seeds are shared, so the paired differences "
+    "of the table can be far more certain than the two means."
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,9 @@ COLOURS = (0, 1, 2, 3, 4, 5, 9)
 MARKERS = "os^vPX<>h"
 FONT = 8.0
 TITLE_WIDTH = 56
+MANY, FAR, SMALL = 20, 3.0, 256
+"""From how many points on bars may leave the axes, and so may points: those more than FAR interquartile ranges below
+the median AUC, or SMALL times smaller than the largest."""
 SIDE_STEP = 6.5
 """How far apart points of one size stand, in printer's points."""
 PANEL = (5.6, 3.55)
@@ -58,15 +61,26 @@ def style() -> Iterator[None]:
         yield
 
 
-def looks(points: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """Return a colour and a marker per method, the same in all panels."""
+def looks(points: pd.DataFrame, parts: Sequence[pd.DataFrame] = ()) -> dict[str, dict[str, Any]]:
+    """Return a colour and a marker per method, the same in all panels.
+
+    Where one data set and backbone are drawn in several `parts`, colours start anew in each, so that they differ
+    inside it; `random`, which stands in all, is muted.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for part in (points, *parts):
+        names = sorted(set(part["method"]) - ({"fixed", "random"} if parts else set()))
+        found |= {name: _look(i) for i, name in enumerate(names)}
+    if parts:
+        found |= {"random": {"color": MUTED, "marker": "x"}, "fixed": _look(0)}
+    return found
+
+
+def _look(i: int) -> dict[str, Any]:
     import seaborn
 
     palette = seaborn.color_palette("colorblind")
-    return {
-        method: {"color": palette[COLOURS[i % len(COLOURS)]], "marker": MARKERS[i % len(MARKERS)]}
-        for i, method in enumerate(sorted(points["method"].unique()))
-    }
+    return {"color": palette[COLOURS[i % len(COLOURS)]], "marker": MARKERS[i % len(MARKERS)]}
 
 
 def place(figure: Figure, column: int, row: int, across: int, down: int) -> Axes:
@@ -78,8 +92,18 @@ def place(figure: Figure, column: int, row: int, across: int, down: int) -> Axes
     return figure.add_axes((x / width, y / height, *size))
 
 
-def panel(axes: Axes, title: str, part: pd.DataFrame, look: Mapping[str, Mapping[str, Any]]) -> None:
-    """Draw the points of one data set and backbone into `axes`, each in the look of its method."""
+def panel(
+    axes: Axes,
+    title: str,
+    part: pd.DataFrame,
+    look: Mapping[str, Mapping[str, Any]],
+    whole: pd.DataFrame | None = None,
+) -> None:
+    """Draw the points of one data set and backbone into `axes`, each in the look of its method.
+
+    The axes hold all points of `whole` (by default `part`) but those far below or far smaller than the others, which
+    a note names.
+    """
     import seaborn
 
     seaborn.despine(ax=axes)
@@ -87,35 +111,59 @@ def panel(axes: Axes, title: str, part: pd.DataFrame, look: Mapping[str, Mapping
     axes.set_title("\n".join(lines), loc="left", parse_math=False)
     axes.set_xlabel("embedding size (bytes, logarithmic)")
     axes.set_ylabel("test AUC, mean over seeds")
-    drawn = (
-        part[part["n"] > 0]
-        .dropna(subset=["test_auc", "embedding_bytes"])
-        .sort_values(["embedding_bytes", "label"])
-    )
-    lost = part[~part["label"].isin(drawn["label"])]
+    found, everything = _known(part), _known(part if whole is None else whole)
+    lost = part[~part["label"].isin(found["label"])]
+    near = within(everything)
+    drawn, off = found[found["label"].isin(near["label"])], found[~found["label"].isin(near["label"])]
     if drawn.empty:
         axes.set(xticks=[], yticks=[])
         axes.text(0.5, 0.5, "no unit succeeded", transform=axes.transAxes, ha="center", color=MUTED)
         return
-    _scales(axes, drawn)
+    _scales(axes, near)
     drawn = drawn.assign(aside=_aside(axes, drawn["embedding_bytes"]))
     for method, points in drawn.groupby("method", sort=True):
         _method(axes, points, look[str(method)])
     for height in drawn.loc[drawn["uniform"], "test_auc"]:
         axes.axhline(height, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
     _label_points(axes, drawn)
-    if len(lost):
-        _note(axes, f"without a point, as all units failed: {', '.join(lost['label'])}")
+    notes = [f"without a point, as all units failed: {', '.join(lost['label'])}"] if len(lost) else []
+    if len(off):
+        texts = (
+            f"{label} ({byte_size(size)}, {score(auc, 4)})"
+            for label, size, auc in off[["label", "embedding_bytes", "test_auc"]].itertuples(index=False)
+        )
+        notes.insert(0, f"off the axes: {', '.join(texts)}")
+    if notes:
+        _note(axes, "; ".join(notes))
+
+
+def _known(part: pd.DataFrame) -> pd.DataFrame:
+    """Return the points that have a place, by size."""
+    found = part[part["n"] > 0].dropna(subset=["test_auc", "embedding_bytes"])
+    return found.sort_values(["embedding_bytes", "label"])
+
+
+def within(drawn: pd.DataFrame) -> pd.DataFrame:
+    """Return the points without those far below or far smaller than the others: they would squash all the rest."""
+    if len(drawn) < MANY:
+        return drawn
+    low, middle, high = np.quantile(drawn["test_auc"], (0.25, 0.5, 0.75))
+    near = drawn["test_auc"] >= middle - FAR * (high - low)
+    return drawn[
+        drawn["uniform"] | (near & (drawn["embedding_bytes"] >= drawn["embedding_bytes"].max() / SMALL))
+    ]
 
 
 def _note(axes: Axes, text: str) -> None:
-    """Write a line below the axes."""
+    """Write a line or two below the axes."""
     axes.annotate(
-        one_line(text, 72),
+        "\n".join(textwrap.wrap(one_line(text, 400), 84, max_lines=2, placeholder=" …")),
         xy=(0, 0),
         xycoords="axes fraction",
-        xytext=(0, -40),
+        xytext=(0, -34),
         textcoords="offset points",
+        va="top",
+        fontsize=7,
         color=MUTED,
         parse_math=False,
         annotation_clip=False,
@@ -123,11 +171,14 @@ def _note(axes: Axes, text: str) -> None:
 
 
 def _scales(axes: Axes, drawn: pd.DataFrame) -> None:
-    """Set limits that hold all bars, and ticks at powers of two bytes."""
-    low, high = (
-        np.log2(drawn["bytes_low"].clip(lower=1).min()),
-        np.log2(drawn["bytes_high"].clip(lower=1).max()),
-    )
+    """Set limits that hold all bars (of many points, all points), and ticks at powers of two bytes."""
+    sizes, heights = ["embedding_bytes"], drawn[["test_auc"]].to_numpy()
+    if len(drawn) < MANY:
+        sizes, heights = (
+            ["bytes_low", "bytes_high"],
+            drawn[["test_auc", "test_auc_low", "test_auc_high"]].to_numpy(),
+        )
+    low, high = np.log2(drawn[sizes].clip(lower=1).to_numpy().min()), np.log2(drawn[sizes].to_numpy().max())
     pad = max(0.12 * (high - low), 0.75)
     axes.set_xscale("log", base=2)
     axes.set_xlim(2 ** (low - pad), 2 ** (high + pad))
@@ -135,9 +186,8 @@ def _scales(axes: Axes, drawn: pd.DataFrame) -> None:
     powers = range(math.ceil(low - pad), math.floor(high + pad) + 1, step)
     axes.set_xticks([2.0**power for power in powers], [_size_tick(power) for power in powers])
     axes.set_xticks([], minor=True)
-    heights = drawn[["test_auc", "test_auc_low", "test_auc_high"]].to_numpy()
     bottom, top = np.nanmin(heights), np.nanmax(heights)
-    space = max(0.08 * (top - bottom), 2e-4)
+    space = max((0.08 if len(drawn) < MANY else 0.2) * (top - bottom), 2e-4)
     axes.set_ylim(bottom - space, top + space)
     axes.yaxis.set_major_formatter(_tick)
     axes.grid(axis="y")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import io
-import math
 import re
 import warnings
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from nasbench_rec.reports._crowd import panels_of
 from nasbench_rec.reports._drawing import INK, LINE, MUTED, PANEL, looks, panel, place, style
 from nasbench_rec.reports._records import groups, prepared, succeeded, uniform_label
 from nasbench_rec.reports._text import one_line
@@ -74,22 +74,40 @@ def _point(unit: pd.DataFrame, uniform: bool) -> dict[str, Any]:
 def draw_auc_over_bytes(points: pd.DataFrame, columns: int = 2) -> Figure:
     """Draw a panel per data set and backbone of `auc_over_bytes_frame`, `columns` beside each other.
 
+    Where a panel would hold too many methods to tell apart, it is drawn as several with equal axes, by what the
+    methods decide; the uniform model and random plans stand in each of them.
+
     The global matplotlib settings and pyplot's state are left as they are.
     """
     from matplotlib.figure import Figure
 
-    look = looks(points)
-    panels = [
-        (f"{dataset}, {backbone}", part)
+    sets = [
+        panels_of(f"{dataset}, {backbone}", part)
         for (dataset, backbone), part in points.groupby(["dataset", "backbone"])
     ]
+    panels = [shown for group in sets for shown in group]
+    look = looks(points, [shown.points for shown in panels if shown.whole is not None])
     across = min(columns, len(panels))
-    down = math.ceil(len(panels) / across)
+    cells = _cells([len(group) for group in sets], across)
+    down = cells[-1][1] + 1
     with style():
         figure = Figure(figsize=(across * PANEL[0], down * PANEL[1]))
-        for i, (title, part) in enumerate(panels):
-            panel(place(figure, i % across, i // across, across, down), title, part, look)
+        for (column, row), shown in zip(cells, panels, strict=True):
+            axes = place(figure, column, row, across, down)
+            panel(axes, shown.title, shown.points, look, shown.whole)
     return figure
+
+
+def _cells(sizes: Sequence[int], across: int) -> list[tuple[int, int]]:
+    """Return column and row of each panel; what is drawn in several panels begins a row of its own."""
+    cells: list[tuple[int, int]] = []
+    at = 0
+    for before, size in zip((1, *sizes), sizes, strict=False):
+        if max(before, size) > 1:
+            at = -(-at // across) * across
+        cells += [(i % across, i // across) for i in range(at, at + size)]
+        at += size
+    return cells
 
 
 def svg(figure: Figure, background: str = "white") -> bytes:
