@@ -666,6 +666,7 @@ def _written(paths: Sequence[Path]) -> None:
 def _report(
     store: Any, out: Path, units: Sequence[Unit] | None, explanations: Mapping[str, str] | None = None
 ) -> None:
+    from nasbench_rec.describe import methods
     from nasbench_rec.reports.leaderboard import leaderboard_frame, write_leaderboard
     from nasbench_rec.reports.terminal import print_leaderboard
 
@@ -676,7 +677,8 @@ def _report(
         raise DataError(
             f"{store.path} has no records to report; run `nasbench-rec leaderboard --store {store.path}`."
         )
-    paths = write_leaderboard(frame, out, "Leaderboard", explanations)
+    levels = {entry["name"]: entry.get("level", "") for entry in methods()}
+    paths = write_leaderboard(frame, out, "Leaderboard", explanations, levels)
     print_leaderboard(leaderboard_frame(frame), _console())
     _written(paths)
 

@@ -6,9 +6,6 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from nasbench_rec.errors import RegistryError
-from nasbench_rec.registry import method_class, method_names
-
 CROWDED = 16
 """More methods than this cannot be told apart in one panel."""
 GROUPS = {
@@ -32,23 +29,14 @@ class Panel:
 
 
 def panels_of(title: str, part: pd.DataFrame) -> list[Panel]:
-    """Return one panel for the points of a data set and backbone, or where they are crowded one for each group.
-
-    The uniform model and random widths stand in every panel.
+    """Return one panel for the points of a data set and backbone, or where they are crowded one for each group
+    of levels. The uniform model and random widths stand in every panel.
     """
-    if part["method"].nunique() <= CROWDED:
+    levels = set(part["level"].dropna())
+    if part["method"].nunique() <= CROWDED or not levels:
         return [Panel(title, part)]
-    group = part["method"].map({name: _group(str(name)) for name in part["method"].unique()})
+    titles = {level: name for name, known in GROUPS.items() for level in known}
+    group = part["level"].map(titles).fillna(OTHER)
     always = part["uniform"] | (part["method"] == "random")
     found = [(name, part[(group == name) | always]) for name in (*GROUPS, OTHER) if (group == name).any()]
-    return [Panel(f"{title}: {name}", points, part) for name, points in found if not points.empty]
-
-
-def _group(method: str) -> str:
-    """Return the title of the panel that a method belongs to."""
-    name = method.partition("/")[0]
-    try:
-        level = method_class(name).info.level if name in method_names() else ""
-    except RegistryError:
-        level = ""
-    return next((title for title, levels in GROUPS.items() if level in levels), OTHER)
+    return [Panel(f"{title}: {name}", points, part) for name, points in found]

@@ -172,13 +172,10 @@ def _note(axes: Axes, text: str) -> None:
 
 def _scales(axes: Axes, drawn: pd.DataFrame) -> None:
     """Set limits that hold all bars (of many points, all points), and ticks at powers of two bytes."""
-    sizes, heights = ["embedding_bytes"], drawn[["test_auc"]].to_numpy()
-    if len(drawn) < MANY:
-        sizes, heights = (
-            ["bytes_low", "bytes_high"],
-            drawn[["test_auc", "test_auc_low", "test_auc_high"]].to_numpy(),
-        )
-    low, high = np.log2(drawn[sizes].clip(lower=1).to_numpy().min()), np.log2(drawn[sizes].to_numpy().max())
+    bars = len(drawn) < MANY
+    sizes = drawn[["bytes_low", "bytes_high"] if bars else ["embedding_bytes"]].clip(lower=1).to_numpy()
+    heights = drawn[["test_auc", "test_auc_low", "test_auc_high"] if bars else ["test_auc"]].to_numpy()
+    low, high = np.log2(sizes.min()), np.log2(sizes.max())
     pad = max(0.12 * (high - low), 0.75)
     axes.set_xscale("log", base=2)
     axes.set_xlim(2 ** (low - pad), 2 ** (high + pad))
@@ -187,7 +184,7 @@ def _scales(axes: Axes, drawn: pd.DataFrame) -> None:
     axes.set_xticks([2.0**power for power in powers], [_size_tick(power) for power in powers])
     axes.set_xticks([], minor=True)
     bottom, top = np.nanmin(heights), np.nanmax(heights)
-    space = max((0.08 if len(drawn) < MANY else 0.2) * (top - bottom), 2e-4)
+    space = max((0.08 if bars else 0.2) * (top - bottom), 2e-4)
     axes.set_ylim(bottom - space, top + space)
     axes.yaxis.set_major_formatter(_tick)
     axes.grid(axis="y")

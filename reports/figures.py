@@ -26,6 +26,7 @@ POINT_COLUMNS = (
     "backbone",
     "label",
     "method",
+    "level",
     "ratio",
     "uniform",
     "n",
@@ -41,8 +42,10 @@ THEME = {INK: "var(--ink)", MUTED: "var(--muted)", LINE: "var(--line)"}
 """The style-sheet colours that replace ours inside a page."""
 
 
-def auc_over_bytes_frame(records: pd.DataFrame) -> pd.DataFrame:
+def auc_over_bytes_frame(records: pd.DataFrame, levels: Mapping[str, str] | None = None) -> pd.DataFrame:
     """Return one point per label, data set and backbone: mean test AUC with its interval, bytes, their range.
+
+    `levels` say by the method's name what it decides; they part the figure where it holds many methods.
 
     The interval is that of the mean over seeds (`paired_difference` against zero), NaN under two successes.
     `DataError` if the records are not fit for it.
@@ -51,7 +54,9 @@ def auc_over_bytes_frame(records: pd.DataFrame) -> pd.DataFrame:
     for _, _, group in groups(prepared(records)):
         uniform = uniform_label(group)
         points += [_point(unit, str(label) == uniform) for label, unit in group.groupby("label", sort=True)]
-    return pd.DataFrame(points, columns=list(POINT_COLUMNS))
+    found = pd.DataFrame(points, columns=list(POINT_COLUMNS))
+    names = found["method"].astype(str).str.partition("/")[0]
+    return found.assign(level=names.map(dict(levels or {})))
 
 
 def _point(unit: pd.DataFrame, uniform: bool) -> dict[str, Any]:

@@ -47,18 +47,23 @@ def leaderboard_frame(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_leaderboard(
-    records: pd.DataFrame, out: Path, title: str, explanations: Mapping[str, str] | None = None
+    records: pd.DataFrame,
+    out: Path,
+    title: str,
+    explanations: Mapping[str, str] | None = None,
+    levels: Mapping[str, str] | None = None,
 ) -> list[Path]:
     """Write the leaderboard of `records` into folder `out`; return the paths written.
 
     `leaderboard.csv` (raw numbers), `.md`, `.tex` and `.html` (one self-contained page), and the figure
-    `auc_over_bytes` as SVG and PDF. `explanations`, by label or method, say why something is not above random
-    plans of its size. Equal records give equal bytes. Files appear whole or not at all;
-    `StoreError` where `out` cannot be written, `DataError` if the records are not fit for it.
+    `auc_over_bytes` as SVG and PDF. `explanations`, by label or method, say why something is not above random plans of
+    its size; `levels`, by the method's name, part a figure of many methods by what they decide. Equal records give
+    equal bytes. Files appear whole or not at all; `StoreError` where `out` cannot be written, `DataError` if the
+    records are not fit for it.
     """
     from nasbench_rec.reports import figures
 
-    frame, points = leaderboard_frame(records), figures.auc_over_bytes_frame(records)
+    frame, points = leaderboard_frame(records), figures.auc_over_bytes_frame(records, levels)
     figure = figures.draw_auc_over_bytes(points)
     inline = {
         (str(dataset), str(backbone)): figures.inline_svg(part, f"figure{i}")

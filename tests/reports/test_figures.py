@@ -147,3 +147,94 @@ def test_a_long_title_takes_two_lines(records):
     records["dataset"] = "planted (" + ", ".join(f"setting{i}=1" for i in range(20)) + ")"
     figure = draw_auc_over_bytes(auc_over_bytes_frame(records))
     assert {axes.get_title(loc="left").count("\n") for axes in figure.axes} == {1}
+
+
+@pytest.fixture
+def crowd(record):
+    """Twenty-two methods at two sizes each, of known levels and of none, with two that are far off."""
+
+    def build(**values):
+        names = [
+            "fixed",
+            "random",
+            "mde",
+            "autodim",
+            "pca",
+            "sseds",
+            "irazor",
+            "dimreg",
+            "ihas",
+            "amtl",
+            "optfs",
+        ]
+        names += [
+            "pep",
+            "lottery",
+            "shaver",
+            "deeplight",
+            "hash",
+            "qr",
+            "ttrec",
+            "mine.py:Mine",
+            "constant",
+            "pca/x",
+        ]
+        rows = []
+        for i, name in enumerate([*names, "magnitude"]):
+            for seed in range(2):
+                for ratio, size in ((float("nan"), 1000),) if name == "fixed" else ((0.5, 500), (0.2, 200)):
+                    label = name if name == "fixed" else f"{name} @ {ratio}"
+                    auc = 0.8 - 0.001 * i - 0.01 * (size == 200) + 0.001 * seed
+                    extra = {"test_auc": 0.5 if name == "shaver" else auc}
+                    extra |= {"embedding_bytes": 2 if name == "constant" else size, "ratio": ratio, **values}
+                    rows.append(record(label, name, seed, **extra))
+        return auc_over_bytes_frame(pd.DataFrame(rows), levels)
+
+    levels = dict.fromkeys(("random", "mde", "autodim", "pca", "sseds", "irazor"), "field")
+    levels |= dict.fromkeys(("fixed", "hash", "qr", "ttrec"), "table") | {
+        "dimreg": "column",
+        "ihas": "instance",
+    }
+    levels |= dict.fromkeys(("pep", "lottery", "shaver", "deeplight", "magnitude"), "entry")
+    levels |= {"amtl": "row", "optfs": "row", "constant": "none"}
+    return build
+
+
+def test_without_levels_all_stand_in_one_panel(crowd):
+    assert len(draw_auc_over_bytes(crowd().assign(level=None)).axes) == 1
+
+
+def test_many_methods_stand_in_panels_by_what_they_decide(crowd):
+    figure = draw_auc_over_bytes(crowd())
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert [t.partition(": ")[2].replace("\n", " ") for t in titles] == [
+        "widths of fields",
+        "columns, or what each sample uses",
+        "widths of feature values",
+        "single entries",
+        "the whole table or model",
+        "other methods",
+    ]
+    limits = {(axes.get_xlim(), axes.get_ylim()) for axes in figure.axes}
+    assert len(limits) == 1, "panels of one data set can be compared"
+    words = texts(figures.svg(figure))
+    assert words.count("fixed (uniform)") == words.count("random") == 6
+    for name in ("mde", "pca", "pca/x", "dimreg", "amtl", "pep", "qr", "mine.py:Mine"):
+        assert words.count(name) == 1
+
+
+def test_points_far_from_all_others_are_named_below(crowd):
+    figure = draw_auc_over_bytes(crowd())
+    words = " ".join(texts(figures.svg(figure)))
+    assert "off the axes: shaver @ 0.2 (200 B, .5000), shaver @ 0.5 (500 B, .5000)" in words
+    assert "off the axes: constant @ 0.2 (2 B" in words
+    low, _ = figure.axes[0].get_ylim()
+    assert low > 0.7 and figure.axes[0].get_xlim()[0] > 50
+
+
+def test_a_block_of_panels_begins_its_own_row(crowd, record):
+    one = crowd()
+    few = auc_over_bytes_frame(pd.DataFrame([record("fixed", "fixed", 0, test_auc=0.7, embedding_bytes=9.0)]))
+    figure = draw_auc_over_bytes(pd.concat([one, few.assign(dataset="aaa"), few.assign(dataset="zzz")]))
+    rows = [round(axes.get_position().y0, 4) for axes in figure.axes]
+    assert rows[0] > rows[1] == rows[2] > rows[3] == rows[4] > rows[5] == rows[6] > rows[7]
