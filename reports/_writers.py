@@ -15,6 +15,7 @@ from nasbench_rec.reports._columns import (
     not_above_random,
     shown,
 )
+from nasbench_rec.reports._glance import EXPLANATION, glance
 from nasbench_rec.reports._rows import LeaderboardRow, grouped_rows
 from nasbench_rec.reports._text import HEADING, encoded, latex_escape, markdown_escape, one_line
 
@@ -41,6 +42,7 @@ def markdown(frame: pd.DataFrame, title: str, explanations: Mapping[str, str] | 
     for dataset, backbone, rows in grouped_rows(frame):
         names = (one_line(dataset, HEADING), one_line(backbone, HEADING))
         blocks.append(f"## {', '.join(map(markdown_escape, names))}")
+        blocks += _glance(rows)
         blocks.append(_markdown_table(rows))
         notes = failures(rows, only_partial=True)
         blocks.append(_list(notes))
@@ -50,6 +52,16 @@ def markdown(frame: pd.DataFrame, title: str, explanations: Mapping[str, str] | 
     blocks.append("\n\n".join(markdown_escape(sentence) for sentence in READING))
     blocks.append("\n".join(f"- **{c.head}**: {markdown_escape(c.explanation)}" for c in COLUMNS))
     return encoded("\n\n".join(block for block in blocks if block) + "\n")
+
+
+def _glance(rows: Sequence[LeaderboardRow]) -> list[str]:
+    """Return the table of means by budget with its explanation; the cells' bold face is meant."""
+    lines = glance(rows)
+    if not lines:
+        return []
+    lines = [[markdown_escape(line[0]), *line[1:]] for line in lines]
+    lines.insert(1, ["---", *(["---:"] * (len(lines[0]) - 1))])
+    return [EXPLANATION, "\n".join(f"| {' | '.join(line)} |" for line in lines)]
 
 
 def _list(entries: Sequence[tuple[str, str]]) -> str:

@@ -100,4 +100,25 @@ def test_without_random_plans_nothing_is_said_of_them(board, tmp_path):
     write_leaderboard(records[records["method"] != "random"], tmp_path, "Board")
     text = (tmp_path / "leaderboard.md").read_text()
     table = text[: text.index("## How to read this")]
-    assert "random" not in table
+    assert "AUC − random" not in table and "Not above random" not in table
+
+
+def test_the_table_at_a_glance_ranks_methods_by_budget(record, tmp_path):
+    aucs = {"a": (0.8, 0.6), "b": (0.79, 0.75), "random": (0.7, 0.61), "lost": (0.9, None)}
+    rows = [record("fixed", "fixed", 0, test_auc=0.81, embedding_bytes=1000.0)]
+    for name, values in aucs.items():
+        for ratio, text, auc in zip((0.5, 0.1), ("1/2", "1/10"), values, strict=True):
+            known = {"ratio": ratio, "embedding_bytes": 1000.0 * ratio, "test_auc": auc or math.nan}
+            rows.append(record(f"{name} @ {text}", name, 0, **known))
+            if auc is None:
+                rows[-1] |= {"status": "failed", "error": "ValueError: no"}
+    write_leaderboard(pd.DataFrame(rows), tmp_path, "Board")
+    text = (tmp_path / "leaderboard.md").read_text()
+    start = text.index("| method | 1/2 | 1/10 |")
+    assert text[start:].split("\n\n")[0].splitlines()[2:] == [
+        "| b | .7900 | **.7500** |",
+        "| a | .8000 | .6000° |",
+        "| lost | **.9000** | — |",
+        "| random | .7000 | .6100 |",
+    ]
+    assert "Mean test AUC by plan budget" in text
