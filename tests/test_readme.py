@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from nasbench_rec.testing import check_method
@@ -15,3 +16,9 @@ def test_the_example_method_keeps_the_contract(tmp_path):
     path = tmp_path / "half.py"
     path.write_text(code)
     check_method(f"{path}:Half")
+
+
+def test_it_says_how_many_methods_there_are():
+    said = re.search(r"\[(\d+) methods\]\(docs/methods/README.md\)", README.read_text())
+    own = [e for e in entry_points(group="nasbench_rec.methods") if e.value.startswith("nasbench_rec.")]
+    assert said is not None and int(said[1]) == len(own)
