@@ -57,7 +57,7 @@ class Growth(Hook):
 
     def __init__(
         self, embedding: ShuffleGatedEmbedding, config: DimGrowConfig, forget: Callable[[int, int], None]
-    ):
+    ) -> None:
         self.embedding, self.config, self.forget = embedding, config, forget
         self.widths: list[list[int]] = []
 

@@ -50,7 +50,7 @@ class TestThirdParty(SearcherContract):
 
 
 def test_a_good_method_passes_without_pytest() -> None:
-    check_method(f"{BROKEN}:Good", {"width": 2})
+    check_method(f"{BROKEN}:Good", {"width": 4})
 
 
 @pytest.mark.parametrize(

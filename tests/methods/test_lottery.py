@@ -87,8 +87,9 @@ def test_rewinding_to_an_epoch_keeps_the_weights_of_its_end(bench: Callable[...,
     assert b.derive(state, 0.2).recipe == "rewind"
 
 
-def test_every_round_is_charged(found: tuple[Any, Any]) -> None:
-    b, state = found
+def test_every_round_is_charged(bench: Callable[..., Any]) -> None:
+    b = bench("lottery", settings=FEW, protocol={"epochs": 2})
+    b.search()
     # The first of three rounds is shared, and the pipeline charges it.
     assert b.task.budget.spent == 2
     assert b.task.diagnostics["kept"] == pytest.approx([1, 0.5, 0.25], abs=1e-4)
