@@ -9,8 +9,10 @@ import pytest
 import torch
 from nasbench_rec.methods.autodim import AutoDim, AutoDimConfig, AutoDimEmbedding, Temperature
 
+from nasbench_rec.embeddings import FieldProjection
 from nasbench_rec.errors import ConfigError
 from nasbench_rec.plans import FieldDims
+from nasbench_rec.registry import resolve_method
 from nasbench_rec.searcher import PlanBudget, SearchState
 from nasbench_rec.training import Step
 
@@ -212,3 +214,14 @@ def test_beats_random_widths_on_planted_data(bench, backbone):
         gains.append(own.auc(plan) - random.auc(other))
     assert np.mean(ranks) > 0.3
     assert np.mean(gains) > 0.005
+
+
+def test_normalisation_of_the_search_is_gone_from_the_plan_and_linear_maps_stay(layout):
+    state = SearchState({"logits": torch.eye(len(layout.fields), 2)}, {"candidates": [2, 4]})
+    searcher = resolve_method("autodim/paper").searcher()
+    assert searcher.config.batch_norm
+    embedding = searcher.derive(None, state, PlanBudget()).build(layout)
+    kinds = {type(module).__name__ for module in embedding.modules()}
+    assert not any("Norm" in kind for kind in kinds)
+    assert all(m.bias is not None for m in embedding.modules() if isinstance(m, FieldProjection))
+    assert "FieldProjection" in kinds
