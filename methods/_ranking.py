@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -71,22 +71,34 @@ def columns_that_fit(
     scores: np.ndarray,
     limit: int,
     plan: Callable[[np.ndarray], EmbeddingPlan] | None = None,
+    kept: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the mask of columns taken in falling order of score, each if the plan still fits: bool [F, d].
 
-    `plan` makes the plan whose bytes count, `column_plan` by default.
+    `plan` makes the plan whose bytes count, `column_plan` by default. Columns of `kept` [F, d] are in from the start.
     """
     plan = plan or column_plan
     if limit >= uniform_bytes(task.layout):
         return np.ones(scores.shape, dtype=bool)
-    mask = np.zeros(scores.shape, dtype=bool)
-    for column in np.argsort(-scores, axis=None, kind="stable"):
+    mask = np.zeros(scores.shape, dtype=bool) if kept is None else kept.copy()
+    for column in np.argsort(-np.where(mask, -np.inf, scores), axis=None, kind="stable")[
+        : int((~mask).sum())
+    ]:
         mask.flat[column] = True
         if plan_bytes(task, plan(mask)) > limit:
             mask.flat[column] = False
     if not mask.any():
         raise PlanError(f"no column fits into {limit} bytes; give a larger plan budget.")
     return mask
+
+
+def filled(task: SearchTask, dims: Sequence[int], scores: np.ndarray, limit: int) -> FieldDims:
+    """Return the widths after single columns are added to `dims` [F] while they fit, in falling order of score [F, d].
+
+    What a rule with one threshold leaves of a plan budget would otherwise be lost, and other methods use it.
+    """
+    place = np.argsort(np.argsort(-scores, axis=1, kind="stable"), axis=1)
+    return dims_plan(columns_that_fit(task, scores, limit, dims_plan, place < np.array(dims)[:, None]))
 
 
 def fields_that_fit(task: SearchTask, scores: np.ndarray, limit: int, wanted: np.ndarray) -> np.ndarray:

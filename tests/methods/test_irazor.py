@@ -139,7 +139,11 @@ def test_a_budget_takes_the_largest_threshold_that_fits(own, state, ratio):
     plan, limit = own.derive(state, ratio), ratio * uniform_bytes(own.task.layout)
     probabilities = state.tensors["log_p"].numpy()
     rest = own.task.diagnostics["one_minus_threshold"]
-    assert plan.dims == kept_widths(probabilities, SIZES, rest) and used(own, plan) <= limit
+    kept = kept_widths(probabilities, SIZES, rest)
+    assert all(w >= least for w, least in zip(plan.dims, kept, strict=True)) and used(own, plan) <= limit
+    for f, w in enumerate(plan.dims):
+        wider = FieldDims(dims=(*plan.dims[:f], w + 1, *plan.dims[f + 1 :]))
+        assert w == own.task.layout.dim or used(own, wider) > limit, "a column more would have fitted"
     for less in np.unique(tails(probabilities)):
         dearer = FieldDims(dims=kept_widths(probabilities, SIZES, less))
         assert less >= rest or used(own, dearer) > limit
