@@ -130,7 +130,7 @@ def test_a_search_is_the_same_for_the_same_seed(bench) -> None:
 
 
 def test_planted_widths_are_found(bench) -> None:
-    b = bench("optembed", small=False, protocol={"epochs": 8})
+    b = bench("optembed", small=False, protocol={"epochs": 8}, settings={"generations": 10})
     state = b.search()
     plan = b.derive(state)
     assert b.correlation(plan) > 0.4
