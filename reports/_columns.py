@@ -158,7 +158,7 @@ COLUMNS = (
         "equal",
         5,
         lambda row: score(row.width_correlation, 2, signed=True),
-        lambda row: _spread(row.width_correlation, row.width_correlation_sd),
+        lambda row: f"±{score(row.width_correlation_sd, 2)}" if row.width_correlation_sd >= 0 else "",
     ),
     Column(
         "useless found",
