@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+from nasbench_rec.methods._prefix import some_rows
 from torch import Tensor
 
 from nasbench_rec.data import Split
@@ -16,6 +17,9 @@ from nasbench_rec.plans import EmbeddingPlan, InstanceWise
 from nasbench_rec.protocol import setting
 from nasbench_rec.searcher import MethodInfo, PlanBudget, Searcher, SearchState, SearchTask
 from nasbench_rec.training import PREDICT_ROWS, Bilevel, ids_of
+
+RATE_ROWS = 1_000_000
+"""Training rows that rates are averaged over, drawn at random where there are more: F floats each are kept."""
 
 MODEL = "model."
 
@@ -140,7 +144,8 @@ class AdaFS(Searcher):
             embedding.open = False
         epochs = max(1, task.protocol.epochs - config.pretrain_epochs)
         task.fit(model, [self._controller_steps(task, embedding)], epochs=epochs)
-        weights = field_weights(model, task.train, task.protocol.device)
+        rows = some_rows(task.train, RATE_ROWS, task.rng("rate rows"))
+        weights = field_weights(model, rows, task.protocol.device)
         mean, spread = weights.mean(0), weights.std(0)
         names = [f.name for f in task.fields]
         task.diagnose("mean_weight", dict(zip(names, mean.tolist(), strict=True)))
@@ -173,7 +178,7 @@ class AdaFS(Searcher):
         """Return the trained model as it is; the plan budget has no say.
 
         A column's rate is the share of samples that use its field (hard), or the field's mean weight as a share of
-        the largest field's (soft: every sample uses every field).
+        the largest field's (soft: every sample uses every field), over at most `RATE_ROWS` training rows.
         """
         use = state.tensors["use"].cpu().numpy()
         weights = {k.removeprefix(MODEL): v for k, v in state.tensors.items() if k.startswith(MODEL)}

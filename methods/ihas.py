@@ -418,7 +418,8 @@ class IHAS(Searcher):
         pi = logits.sigmoid()
         cut = selection_cut(pi, config.selection, config.keep)
         masks = (pi > cut).numpy()
-        _, held = gate_outputs(model, task.search, task.protocol.device)
+        search = sample_rows(task.search, config.rows, task.rng("search rows"))
+        _, held = gate_outputs(model, search, task.protocol.device)
         task.diagnose("k_wanted", config.k)
         record_gates(task, pi.numpy(), held.sigmoid().numpy(), masks, cut)
         if config.clusters == "none":

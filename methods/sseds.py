@@ -12,13 +12,12 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from nasbench_rec.backbones import EmbeddingShape
-from nasbench_rec.data import Split
 from nasbench_rec.errors import ConfigError
 from nasbench_rec.model import CTRModel, Embedding
 from nasbench_rec.plans import EmbeddingPlan, uniform
 from nasbench_rec.protocol import setting
 from nasbench_rec.searcher import MethodInfo, PlanBudget, Searcher, SearchState, SearchTask
-from nasbench_rec.training import PREDICT_ROWS, ids_of, labels_of
+from nasbench_rec.training import PREDICT_ROWS, Batches, ids_of, labels_of, read_in_chunks
 
 
 @dataclass(frozen=True)
@@ -117,20 +116,20 @@ class SSEDS(Searcher):
         """Train the uniform model, or take it from the cache, and compute the saliency [F, d]."""
         model = task.build_plan(uniform(task.layout))
         model.load_state_dict(dict(task.trained_uniform()))
-        start, rows = time.perf_counter(), self._rows(task)
-        found = saliency(model, self._batches(task, rows), self.config.per_batch, task.protocol.device)
-        task.budget.charge(len(rows), time.perf_counter() - start)
+        start, rows = time.perf_counter(), min(len(task.train), self.config.rows or len(task.train))
+        found = saliency(model, self._batches(task), self.config.per_batch, task.protocol.device)
+        task.budget.charge(rows, time.perf_counter() - start)
         task.diagnose("saliency", found.numpy())
         task.diagnose("saliency_of_field", found.sum(1).numpy())
         return SearchState({"saliency": found})
 
-    def _rows(self, task: SearchTask) -> Split:
+    def _batches(self, task: SearchTask) -> Iterator[tuple[Tensor, Tensor]]:
         """Return the training rows of the saliency, in random order: one epoch's batches where it is per batch."""
-        order = task.rng("saliency rows").permutation(len(task.train))
-        return task.train.take(order[: self.config.rows])
-
-    def _batches(self, task: SearchTask, rows: Split) -> Iterator[tuple[Tensor, Tensor]]:
         size = task.protocol.batch_size if self.config.per_batch else PREDICT_ROWS
+        rng, rows = task.rng("saliency rows"), task.train
+        if self.config.rows is None and read_in_chunks(ids_of(rows)):
+            return Batches(rows, size, torch.Generator().manual_seed(int(rng.integers(2**63)))).epoch()
+        rows = rows.take(rng.permutation(len(rows))[: self.config.rows])
         return zip(ids_of(rows).split(size), labels_of(rows).split(size), strict=True)
 
     def derive(self, task: SearchTask, state: SearchState, size: PlanBudget) -> EmbeddingPlan:

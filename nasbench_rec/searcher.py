@@ -6,6 +6,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -157,14 +158,25 @@ class SearchTask:
         self.on_report: Callable[[int, Mapping[str, float]], None] = lambda step, scores: None
         self._trained = trained
         # The planted answer of each row is no business of a method.
-        self._valid, self.train = (
+        self._valid, self._rows = (
             replace(data.split(name), probabilities=None, groups=None) for name in ("valid", "train")
         )
-        self._search: Split | None = None
-        if info.data == "train+search":
-            self.train, self._search = search_cut(
-                self.train, protocol.search_fraction, stream("search cut", seeds[0])
-            )
+        self._split_seed = seeds[0]
+
+    @cached_property
+    def _cut(self) -> tuple[Split, Split]:
+        """(train, search), cut when first asked for: of a large data set that copies gigabytes on disk."""
+        seed = stream("search cut", self._split_seed)
+        return search_cut(self._rows, self.protocol.search_fraction, seed)
+
+    @cached_property
+    def train(self) -> Split:
+        """The training rows that a method may learn from."""
+        return self._cut[0] if self.info.data == "train+search" else self._rows
+
+    @cached_property
+    def _search(self) -> Split | None:
+        return self._cut[1] if self.info.data == "train+search" else None
 
     @property
     def search(self) -> Split:

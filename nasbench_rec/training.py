@@ -8,6 +8,7 @@ int32 rows; tables move by the optimisers of `nasbench_rec.optim`, all other wei
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -25,6 +26,12 @@ from nasbench_rec.protocol import Protocol
 from nasbench_rec.seeds import seeded, stream
 
 PREDICT_ROWS = 8192
+RANDOM_BYTES = 2**30
+"""Ids up to this size are read in any order; `Batches` shuffles more of them in two steps."""
+CHUNK_BYTES = 512 * 2**10
+"""Ids that lie together, in the first step."""
+BUFFER_CHUNKS = 256
+"""Chunks among which rows are shuffled, in the second: 128 MiB."""
 
 
 class TrainingDiverged(NasbenchError):
@@ -114,14 +121,23 @@ class FitResult:
 
 
 def ids_of(split: Split) -> Tensor:
-    """Return the ids of a split as an int32 tensor [N, C], without a copy where numpy allows it."""
-    ids = split.ids if split.ids.flags.writeable else np.array(split.ids)
-    return torch.from_numpy(ids)
+    """Return the ids of a split as an int32 tensor [N, C] without a copy: nobody writes into it.
+
+    The memory of a data set on disk is mapped read-only; a write would end the process.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(split.ids)
 
 
 def labels_of(split: Split) -> Tensor:
-    """Return the labels of a split as a float32 tensor [N]."""
+    """Return the labels of a split as a float32 tensor [N], always a copy in memory: 4 bytes a row."""
     return torch.from_numpy(np.array(split.labels, dtype=np.float32))
+
+
+def read_in_chunks(ids: Tensor) -> bool:
+    """Return whether ids [N, C] are too large to be read in any order. Their size decides, not the machine's."""
+    return ids.nbytes > RANDOM_BYTES
 
 
 class Batches:
@@ -129,6 +145,13 @@ class Batches:
 
     No batch has a single row, as batch normalisation needs two: a last row that would stand alone is left out of
     that epoch.
+
+    Ids of up to `RANDOM_BYTES` are in a uniformly random order. A larger file may not fit the memory, and reading it
+    row by row in random order would fetch a page for each: then chunks of consecutive rows are shuffled, and rows
+    within a buffer of `BUFFER_CHUNKS` chunks at a time. The file is read once an epoch in pieces of `CHUNK_BYTES`,
+    and memory holds one buffer whatever N. The price: rows of different buffers cannot meet in a batch, rows of one
+    chunk meet more often than others, and where the file has an order (time), a buffer is a sample of 256 places
+    and not of each row. The order depends on the shape of the ids and the generator alone.
     """
 
     def __init__(self, split: Split, size: int, generator: torch.Generator, device: str = "cpu") -> None:
@@ -144,11 +167,44 @@ class Batches:
 
     def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (ids [B, C] int32, labels [B]) over one epoch."""
+        for ids, labels in self._chunked() if read_in_chunks(self.ids) else self._random():
+            yield ids.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
+
+    def _random(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batches of an epoch in a uniformly random order."""
         order = torch.randperm(len(self.ids), generator=self.generator)
         for b in range(len(self)):
             rows = order[b * self.size : (b + 1) * self.size]
-            ids, labels = self.ids.index_select(0, rows), self.labels.index_select(0, rows)
-            yield ids.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
+            yield self.ids.index_select(0, rows), self.labels.index_select(0, rows)
+
+    def _chunked(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batches of an epoch, shuffled in two steps."""
+        size = max(1, CHUNK_BYTES // self.ids[0].nbytes)
+        chunks = torch.randperm(-(-len(self.ids) // size), generator=self.generator)
+        most = min(len(self.ids), BUFFER_CHUNKS * size + self.size)
+        ids, labels = self.ids.new_empty(most, self.ids.shape[1]), self.labels.new_empty(most)
+        kept = 0  # rows of the last buffer that did not fill a batch are the first ones of the next
+        for some in chunks.split(BUFFER_CHUNKS):
+            end = self._read(some, size, ids, labels, kept)
+            order = kept + torch.randperm(end - kept, generator=self.generator)
+            order = torch.cat([torch.arange(kept), order])
+            whole = end - end % self.size
+            for b in range(0, whole, self.size):
+                rows = order[b : b + self.size]
+                yield ids.index_select(0, rows), labels.index_select(0, rows)
+            rest, kept = order[whole:], end - whole
+            ids[:kept], labels[:kept] = ids[rest], labels[rest]
+        if kept > 1:
+            yield ids[:kept].clone(), labels[:kept].clone()
+
+    def _read(self, chunks: Tensor, size: int, ids: Tensor, labels: Tensor, at: int) -> int:
+        """Copy chunks of `size` rows into the buffer from row `at` on, as the file has them; return their end."""
+        for start in (chunks.sort().values * size).tolist():
+            stop = min(start + size, len(self.ids))
+            end = at + stop - start
+            ids[at:end], labels[at:end] = self.ids[start:stop], self.labels[start:stop]
+            at = end
+        return at
 
     def forever(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield batches without end, epoch after epoch."""
@@ -354,9 +410,10 @@ def _train_epoch(
 def predict(model: nn.Module, split: Split, device: str = "cpu") -> np.ndarray:
     """Return logits float32 [N] of `model` in evaluation mode."""
     model.eval()
-    ids = ids_of(split)
-    chunks = [model(part.to(device)).cpu() for part in ids.split(PREDICT_ROWS)]
-    return torch.cat(chunks).numpy() if chunks else np.empty(0, np.float32)
+    found, ids = torch.empty(len(split)), ids_of(split)
+    for part, logits in zip(ids.split(PREDICT_ROWS), found.split(PREDICT_ROWS), strict=True):
+        logits.copy_(model(part.to(device)))
+    return found.numpy()
 
 
 def evaluate(model: nn.Module, split: Split, device: str = "cpu") -> dict[str, float]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,8 @@ from nasbench_rec.training import (
     TrainingDiverged,
     evaluate,
     fit,
+    ids_of,
+    labels_of,
     predict,
 )
 
@@ -455,6 +459,122 @@ def test_no_batch_has_a_single_row() -> None:
     assert [len(labels) for _, labels in batches.epoch()] == [4, 4] and len(batches) == 2
     with pytest.raises(NasbenchError, match="at least 2 rows, got 1"):
         Batches(split.take(slice(0, 1)), 4, torch.Generator())
+
+
+def numbered(rows: int) -> Split:
+    """Rows whose only id is their number, and whose label is its parity."""
+    ids = np.arange(rows, dtype=np.int32)
+    return Split(ids[:, None], (ids % 2).astype(np.float32))
+
+
+def orders(split: Split, size: int = 10, seed: int = 0, epochs: int = 1) -> list[list[list[int]]]:
+    """The rows of each batch of each epoch."""
+    batches = Batches(split, size, torch.Generator().manual_seed(seed))
+    return [[ids.flatten().tolist() for ids, _ in batches.epoch()] for _ in range(epochs)]
+
+
+def flat(epoch: list[list[int]]) -> list[int]:
+    return [row for batch in epoch for row in batch]
+
+
+@pytest.fixture
+def chunked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sets of more than 1000 rows of one id are read in chunks of 16 rows, 8 of them at a time."""
+    monkeypatch.setattr(training, "RANDOM_BYTES", 4000)
+    monkeypatch.setattr(training, "CHUNK_BYTES", 64)
+    monkeypatch.setattr(training, "BUFFER_CHUNKS", 8)
+
+
+@pytest.mark.usefixtures("chunked")
+def test_small_sets_keep_the_order_of_results_that_were_stored() -> None:
+    order = torch.randperm(1000, generator=torch.Generator().manual_seed(3))
+    assert flat(orders(numbered(1000), seed=3)[0]) == order.tolist()
+    assert flat(orders(numbered(1001), seed=3)[0])[:10] != order.tolist()[:10]
+
+
+@pytest.mark.usefixtures("chunked")
+@pytest.mark.parametrize("rows", [1008, 1024, 1031, 2050])
+@pytest.mark.parametrize("size", [3, 16, 100, 128, 300, 1023, 5000])
+def test_chunks_give_every_row_once_in_full_batches(rows: int, size: int) -> None:
+    batches = Batches(numbered(rows), size, torch.Generator().manual_seed(0))
+    for _ in range(2):
+        found = list(batches.epoch())
+        assert len(found) == len(batches)
+        assert [len(ids) for ids, _ in found] == [min(size, rows - i * size) for i in range(len(batches))]
+        ids, labels = torch.cat([i for i, _ in found]).flatten(), torch.cat([y for _, y in found])
+        assert torch.equal(labels, ids % 2) and ids.dtype == torch.int32
+        left_out = rows % size == 1
+        assert len(ids.unique()) == len(ids) == rows - left_out
+
+
+@pytest.mark.usefixtures("chunked")
+def test_chunks_leave_a_single_last_row_out() -> None:
+    (epoch,) = orders(numbered(1025), 16)
+    assert {len(batch) for batch in epoch} == {16} and len(epoch) == 64
+
+
+@pytest.mark.usefixtures("chunked")
+def test_batches_of_chunks_stay_as_they_were_given() -> None:
+    """The buffer is used again, what was yielded is not."""
+    kept = list(Batches(numbered(2000), 30, torch.Generator().manual_seed(0)).epoch())
+    assert flat([ids.flatten().tolist() for ids, _ in kept]) == flat(orders(numbered(2000), 30)[0])
+    assert len(set(flat([ids.flatten().tolist() for ids, _ in kept]))) == 2000
+
+
+@pytest.mark.usefixtures("chunked")
+def test_the_chunked_order_follows_seed_and_epoch_alone(tmp_path: Path) -> None:
+    split = numbered(2000)
+    np.save(tmp_path / "ids.npy", split.ids)
+    on_disk = Split(np.load(tmp_path / "ids.npy", mmap_mode="r"), split.labels)
+    first, second = orders(split, epochs=2)
+    assert orders(split, epochs=2) == orders(on_disk, epochs=2) == [first, second]
+    assert len({tuple(flat(e)) for e in (first, second, *orders(split, seed=1))}) == 3
+
+
+@pytest.mark.usefixtures("chunked")
+def test_a_buffer_is_filled_from_whole_chunks() -> None:
+    epoch = flat(orders(numbered(2048), 64)[0])
+    for start in range(0, 2048, 128):
+        buffer = np.array(epoch[start : start + 128])
+        assert len(np.unique(buffer // 16)) == 8
+
+
+@pytest.mark.usefixtures("chunked")
+def test_chunks_mix_well() -> None:
+    place, adjacent = np.arange(2048), []
+    found = []
+    for seed in range(30):
+        epoch = np.array(flat(orders(numbered(2048), 64, seed)[0]))
+        found.append(np.corrcoef(place, epoch)[0, 1])
+        adjacent.append(np.mean(np.abs(np.diff(epoch)) == 1))
+    # 128 chunks in a random order: a deviation of 1 / sqrt(127) = .09 each, .016 of the mean.
+    assert abs(np.mean(found)) < 0.06 and np.std(found) < 0.15
+    # Of the 127 other rows in a buffer 1.9 are neighbours, on average.
+    assert np.mean(adjacent) == pytest.approx(1.9 / 127, abs=0.004)
+
+
+@pytest.mark.usefixtures("chunked")
+def test_training_in_chunks_learns_alike(tiny: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for limit in (0, 10**9):
+        monkeypatch.setattr(training, "RANDOM_BYTES", limit)
+        model = model_of(tiny)
+        result = train(model, tiny, epochs=6, lr=0.02)
+        assert result.rows_seen == 6 * len(tiny.split("train"))
+        found.append(evaluate(model, tiny.split("valid"))["auc"])
+    assert found[0] != found[1] and found[0] == pytest.approx(found[1], abs=0.05)
+
+
+def test_ids_of_a_mapped_file_are_not_copied(tmp_path: Path) -> None:
+    np.save(tmp_path / "ids.npy", numbered(100).ids)
+    split = Split(np.load(tmp_path / "ids.npy", mmap_mode="r"), np.zeros(100, np.float32))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ids = ids_of(split)
+    assert np.shares_memory(ids.numpy(), split.ids) and ids.dtype == torch.int32
+    labels = labels_of(split)
+    labels += 1
+    assert not split.labels.any(), "labels are a copy"
 
 
 def test_predictions_do_not_depend_on_the_chunks(tiny: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
