@@ -1,174 +1,266 @@
-"""Reading comma-separated files strictly and encoding their columns to ids, for the readers beside it."""
+"""The encoder: batches of raw rows in, a data set's folder out, in memory that depends on distinct values only.
+
+Three passes: the rows are read once and become provisional codes on disk; each column learns its vocabulary from the
+rows of train; then ids are written block by block. Text is parsed once, by one thread, while another encodes.
+"""
 
 from __future__ import annotations
 
-import codecs
-import gzip
-import hashlib
-import io
-import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import logging
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
+from nasbench_rec.datasets._batches import Batch, ahead, refuse
+from nasbench_rec.datasets._columns import Coder, coder
+from nasbench_rec.datasets._files import AGAIN
+from nasbench_rec.datasets._spec import Column, Encoding, Label, SplitRule
+from nasbench_rec.datasets._splits import assign, keys_of
 
-from nasbench_rec.data import Field
-from nasbench_rec.errors import ConfigError, DataError, unknown
+from nasbench_rec._datafolder import VOCABULARIES, VocabularyFile, disk
+from nasbench_rec.config import plain
+from nasbench_rec.data import SPLITS, DatasetWriter, OnProgress, silent
+from nasbench_rec.errors import DataError
 
-if TYPE_CHECKING:
-    import polars as pl
+logger = logging.getLogger(__name__)
 
-RARE = "<rare or unseen>"
-"""What a vocabulary shows for id 0."""
-_AGAIN = "get the file again from its owner"
+WRITE_ROWS = 1 << 13
+"""Rows of ids written at a time: they stay in the processor's cache while column after column is filled."""
+_SCRATCH = ".scratch"
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """Ids per split (int32 [N, F]) and what they mean."""
+class Recipe:
+    """What an encoding of a source consists of."""
 
-    fields: tuple[Field, ...]
-    ids: dict[str, np.ndarray]
-    vocabularies: dict[str, list[str]]
+    name: str
+    columns: tuple[Column, ...]
+    label: Label = Label()
+    encoding: Encoding = Encoding()
+    split: SplitRule = SplitRule()
+    source: str = ""
+    """How errors name the source as a whole."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """The source's files and their SHA-256, for the manifest."""
 
 
-def encode(frames: Mapping[str, pl.DataFrame], names: Sequence[str], min_count: int = 1) -> Encoded:
-    """Encode the columns `names`, each in an id space of its own, learnt from frames["train"] alone.
+@dataclass
+class _Read:
+    """What is known when all rows have been read once."""
 
-    Id 0 is reserved in every field for values seen fewer than `min_count` times in train, or never. The
-    others follow by descending count in train, equal counts in the order of the text. ConfigError where
-    min_count < 1.
+    labels: np.ndarray
+    keys: np.ndarray | None
+
+
+def encode(recipe: Recipe, batches: Iterator[Batch], folder: Path, progress: OnProgress = silent) -> None:
+    """Encode the batches into `folder`, which exists and is empty.
+
+    DataError names file, line, column and value of what is wrong; then, or where anything else fails, the scratch
+    files are removed and what else was written is of no use.
     """
-    if min_count < 1:
-        raise ConfigError(f"min_count is {min_count}; it must be 1 (each value of train has an id) or more")
-    vocabularies = {name: [RARE, *_values(frames["train"], name, min_count)] for name in names}
-    fields = tuple(Field(name, len(values)) for name, values in vocabularies.items())
-    ids = {split: _ids(frame, vocabularies) for split, frame in frames.items()}
-    return Encoded(fields, ids, vocabularies)
-
-
-def _values(train: pl.DataFrame, name: str, min_count: int) -> list[str]:
-    import polars as pl
-
-    counts = train.select(pl.col(name).alias("value")).to_series().value_counts(name="rows")
-    kept = counts.filter(pl.col("rows") >= min_count).sort(["rows", "value"], descending=[True, False])
-    return kept["value"].to_list()
-
-
-def _ids(frame: pl.DataFrame, vocabularies: Mapping[str, Sequence[str]]) -> np.ndarray:
-    import polars as pl
-
-    ids = np.empty((len(frame), len(vocabularies)), dtype=np.int32)
-    for column, (name, values) in enumerate(vocabularies.items()):
-        known = pl.Series(values[1:], dtype=pl.String)
-        new = pl.int_range(1, len(values), dtype=pl.Int32, eager=True)
-        ids[:, column] = frame[name].replace_strict(known, new, default=0, return_dtype=pl.Int32).to_numpy()
-    return ids
-
-
-def read_csv(path: Path, columns: Sequence[str]) -> pl.DataFrame:
-    """Read `path` (.csv or .csv.gz, header, no quoting) as text with exactly `columns`, in that order.
-
-    The file may have them in any order. DataError names file, line and column of what is wrong: not readable,
-    not UTF-8, empty, no rows, a missing, unknown or doubled column, a line with too few or too many cells, an
-    empty cell.
-    """
-    import polars as pl
-
-    content = read_text_bytes(path)
-    _check_header(path, content.split(b"\n", 1)[0].decode().split(","), columns)
-    _check_lines(path, content, len(columns))
-    frame = pl.read_csv(io.BytesIO(content), infer_schema=False, quote_char=None).select(columns)
-    for name in columns:
-        check_cells(path, frame[name].is_null(), name, frame[name].fill_null(""), "a value")
-    return frame
-
-
-def read_labels(path: Path, labels: pl.Series) -> np.ndarray:
-    """Return the column of labels as float32 [N]; DataError with the line where one is not 0 or 1."""
-    check_cells(path, ~labels.is_in(["0", "1"]), labels.name, labels, "0 or 1")
-    return labels.to_physical().eq("1").to_numpy().astype(np.float32)
-
-
-def check_cells(path: Path, wrong: pl.Series, column: str, cells: pl.Series, allowed: str) -> None:
-    """Raise a DataError for the first row where `wrong` is true: line (the header is 1), column and value."""
-    if wrong.any():
-        row = int(wrong.arg_max() or 0)
-        where = f"{path}, line {row + 2}, column {column!r}"
-        raise DataError(f"{where}: found {cells[row]!r}, expected {allowed}; mend it or {_AGAIN}")
-
-
-def read_text_bytes(path: Path) -> bytes:
-    """Return the unpacked content without byte-order mark, with Unix line ends and exactly one at the end.
-
-    DataError: missing, empty, broken gzip, or not UTF-8 (with the line).
-    """
-    raw = _unpacked(path)
-    content = raw.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n").rstrip(b"\n")
-    if not content:
-        raise DataError(f"{path} is empty; {_AGAIN}")
+    scratch = folder / _SCRATCH
+    with disk(scratch):
+        scratch.mkdir()
+    coders: list[Coder] = []
     try:
-        content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        value = content[error.start : error.end]
-        raise DataError(
-            f"{path}, line {line}: {value!r} is not UTF-8; save it as UTF-8 or {_AGAIN}"
-        ) from None
-    return content + b"\n"
+        coders += (coder(c, recipe.encoding, scratch, n) for n, c in enumerate(recipe.columns))
+        read = _read(recipe, coders, batches)
+        which = assign(recipe.split, len(read.labels), read.keys, recipe.source)
+        _check_labels(recipe, read.labels, which)
+        _learn(recipe, coders, which, folder, progress)
+        _write(recipe, coders, read.labels, which, folder, progress)
+    finally:
+        for one in coders:
+            one.close()
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _unpacked(path: Path) -> bytes:
+def _read(recipe: Recipe, coders: Sequence[Coder], batches: Iterator[Batch]) -> _Read:
+    """Take all rows: labels, split keys and provisional codes."""
+    labels, keys = [], []
+    with closing(ahead(batches)) as coming:
+        for batch in coming:
+            labels.append(read_labels(batch, recipe.label))
+            if (key := keys_of(recipe.split, batch)) is not None:
+                keys.append(key)
+            _add(coders, batch)
+    if not labels:
+        raise DataError(f"{recipe.source} has no rows; {AGAIN}")
+    for one in coders:
+        one.finish_reading()
+    return _Read(np.concatenate(labels), np.concatenate(keys) if keys else None)
+
+
+def _add(coders: Sequence[Coder], batch: Batch) -> None:
+    """Hand the cells of a batch to the columns; the expressions of all run at once."""
+    for one in coders:
+        kind = batch.frame.schema[one.name]
+        if kind.is_nested() and one.column.kind != "multi":
+            raise DataError(
+                f"{batch.source}, column {one.name!r}: its cells hold several values ({kind}); call it multi-valued, "
+                "or leave it out"
+            )
+    expressions = [e for one in coders if (e := one.expression()) is not None]
+    found = batch.frame.select(expressions)
+    for one in coders:
+        one.add((found if one.name in found.columns else batch.frame)[one.name], batch)
+
+
+def read_labels(batch: Batch, label: Label) -> np.ndarray:
+    """Return the labels of a batch, uint8 [n]; DataError where one is not 0 or 1, or not a number."""
+    import polars as pl
+
+    cells = batch.frame[label.column]
+    if label.positive is not None:
+        values = cells.cast(pl.Float64, strict=False)
+        refuse(batch, values.is_null() | values.is_nan(), label.column, "a number")
+        return (values >= label.positive).to_numpy().astype(np.uint8)
+    if cells.dtype == pl.String:
+        refuse(batch, ~cells.is_in(["0", "1"]).fill_null(False), label.column, "0 or 1")
+        return (cells == "1").to_numpy().astype(np.uint8)
+    values = cells.cast(pl.Float64, strict=False)
+    refuse(batch, ~values.is_in([0.0, 1.0]).fill_null(False), label.column, "0 or 1")
+    return values.to_numpy().astype(np.uint8)
+
+
+def _check_labels(recipe: Recipe, labels: np.ndarray, which: np.ndarray) -> None:
+    for number, name in enumerate(SPLITS):
+        some = labels[which == number]
+        if some.min() == some.max():
+            raise DataError(
+                f"{recipe.source}, column {recipe.label.column!r}: all {len(some):,} labels of {name} are "
+                f"{some[0]}; a click model needs both: check the column, or choose another split"
+            )
+
+
+def _learn(
+    recipe: Recipe, coders: Sequence[Coder], which: np.ndarray, folder: Path, progress: OnProgress
+) -> None:
+    """Give ids and write the vocabularies column by column, so that one at a time is in memory."""
+    train = which == 0 if recipe.encoding.learn == "train" else None
+    file = VocabularyFile(folder / VOCABULARIES)
     try:
-        if path.suffix == ".gz":
-            with gzip.open(path) as file:
-                return file.read()
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing; {_AGAIN}") from None
-    except EOFError:
-        raise DataError(f"{path} is a truncated gzip file; {_AGAIN}") from None
-    except (OSError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read ({error}); {_AGAIN}") from error
+        for done, one in enumerate(coders):
+            words = one.learn(train)
+            if one.missing == len(which):
+                raise DataError(
+                    f"{recipe.source}, column {one.name!r}: every cell is missing; leave the column out, or get "
+                    "a file that has it"
+                )
+            file.append(one.name, words["value"], words["kind"], words["count"].to_numpy())
+            progress("learning vocabularies", done + 1, len(coders))
+        file.close()
+    except BaseException:
+        file.abandon()
+        raise
 
 
-def _check_header(path: Path, found: Sequence[str], columns: Sequence[str]) -> None:
-    missing = [name for name in columns if name not in found]
-    extra = [name for name in found if name not in columns]
-    double = [name for name in found if list(found).count(name) > 1]
-    where, remedy = f"{path}, line 1", f"the header must be {','.join(columns)}"
-    if extra:
-        raise DataError(f"{where}: {unknown('column', extra[0], columns)} Mend it: {remedy}")
-    if missing:
-        raise DataError(f"{where}: missing column {missing[0]!r}; {remedy}")
-    if double:
-        raise DataError(f"{where}: column {double[0]!r} stands twice; {remedy}")
+def _write(
+    recipe: Recipe,
+    coders: Sequence[Coder],
+    labels: np.ndarray,
+    which: np.ndarray,
+    folder: Path,
+    progress: OnProgress,
+) -> None:
+    """Write rows and manifest."""
+    rows = {name: int((which == number).sum()) for number, name in enumerate(SPLITS)}
+    writer = DatasetWriter(folder, recipe.name, [one.field() for one in coders], rows)
+    try:
+        unseen = np.zeros((len(SPLITS), len(coders)), np.int64)
+        with closing(ahead(_blocks(coders, len(labels)))) as blocks:
+            for part, ids in blocks:
+                _append(writer, part, ids, labels, which, unseen, coders)
+                progress("writing", part.stop, len(labels))
+        for one in coders:
+            one.close()
+        (folder / _SCRATCH).rmdir()
+        writer.finish(origin=_origin(recipe, coders, labels, which, unseen))
+    except BaseException:
+        writer.abandon()
+        raise
 
 
-def _check_lines(path: Path, content: bytes, width: int) -> None:
-    letters = np.frombuffer(content, dtype=np.uint8)
-    ends = np.flatnonzero(letters == ord("\n"))
-    if len(ends) == 1:
-        raise DataError(f"{path} has a header but no rows: the split is empty; {_AGAIN}")
-    cells = np.diff(np.searchsorted(np.flatnonzero(letters == ord(",")), ends), prepend=0) + 1
-    wrong = np.flatnonzero(cells != width)
-    if len(wrong):
-        line = int(wrong[0])
-        text = content[ends[line - 1] + 1 : ends[line]].decode()[:80]
-        where = f"{path}, line {line + 1}"
-        raise DataError(f"{where}: {cells[line]} cells instead of {width}: {text!r}; mend it or {_AGAIN}")
+def _blocks(coders: Sequence[Coder], rows: int) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield blocks of rows with their ids, int32 [n, C]."""
+    ends = np.cumsum([one.columns for one in coders])
+    for start in range(0, rows, WRITE_ROWS):
+        part = slice(start, min(start + WRITE_ROWS, rows))
+        ids = np.empty((part.stop - part.start, int(ends[-1])), np.int32)
+        for one, end in zip(coders, ends.tolist(), strict=True):
+            ids[:, end - one.columns : end] = one.ids(part)
+        yield part, ids
 
 
-def file_hash(paths: Sequence[Path], algorithm: str = "sha256") -> str:
-    """Return the hash of the content of `paths`, one after the other; DataError where one cannot be read."""
-    state = hashlib.new(algorithm, usedforsecurity=False)
-    for path in paths:
-        try:
-            with path.open("rb") as file:
-                while block := file.read(1 << 20):
-                    state.update(block)
-        except OSError as error:
-            raise DataError(f"{path} cannot be read ({error}); {_AGAIN}") from error
-    return state.hexdigest()
+def _append(
+    writer: DatasetWriter,
+    part: slice,
+    ids: np.ndarray,
+    labels: np.ndarray,
+    which: np.ndarray,
+    unseen: np.ndarray,
+    coders: Sequence[Coder],
+) -> None:
+    """Write a block's rows to their splits, and count the values that were rare or unseen."""
+    lasts = np.cumsum([one.columns for one in coders])
+    for number, name in enumerate(SPLITS):
+        rows = np.flatnonzero(which[part] == number)
+        own = ids[rows]
+        writer.append(name, "ids", own)
+        writer.append(name, "labels", labels[part][rows].astype(np.float32))
+        rare = len(own) - np.count_nonzero(own, axis=0)[lasts - 1]  # id 0
+        for place in (p for p, one in enumerate(coders) if one.columns > 1):  # there it is id 1
+            rare[place] = (own[:, lasts[place] - coders[place].columns : lasts[place]] == 1).any(1).sum()
+        unseen[number] += rare
+
+
+def _origin(
+    recipe: Recipe,
+    coders: Sequence[Coder],
+    labels: np.ndarray,
+    which: np.ndarray,
+    unseen: np.ndarray,
+) -> dict[str, Any]:
+    """Return what the manifest tells of source, encoding, splits and fields."""
+    rows = np.bincount(which, minlength=len(SPLITS))
+    fields = {
+        one.name: {
+            "kind": one.column.kind,
+            "values": one.values,
+            "rare_values": one.rare,
+            "missing": one.missing / len(which),
+            "unseen": {name: float(unseen[n, place] / rows[n]) for n, name in enumerate(SPLITS)},
+        }
+        for place, one in enumerate(coders)
+    }
+    notes = [note for name, about in fields.items() for note in _notes(recipe, name, about)]
+    for note in notes:
+        logger.warning("%s", note)
+    return {
+        "source": dict(recipe.files),
+        "encoding": plain(recipe.encoding),
+        "label": plain(recipe.label),
+        "split": plain(recipe.split),
+        "rows": {name: int(rows[n]) for n, name in enumerate(SPLITS)},
+        "positive": {name: float(labels[which == n].mean()) for n, name in enumerate(SPLITS)},
+        "fields": fields,
+        "notes": notes,
+    }
+
+
+def _notes(recipe: Recipe, name: str, about: Mapping[str, Any]) -> Iterable[str]:
+    """Yield what the user should know of a field: that it tells nothing, or nothing known in test."""
+    where = f"{recipe.source}, column {name!r}"
+    if about["values"] < 2 and about["rare_values"] == 0 and about["missing"] == 0:
+        yield f"{where}: a single value in train; the field tells nothing: leave it out"
+    elif about["values"] == 0:
+        yield f"{where}: every value is rarer than min_count; the field tells nothing: lower min_count"
+    elif about["unseen"]["test"] > 0.5:
+        yield (
+            f"{where}: {about['unseen']['test']:.0%} of the test rows have a value that is rare or unseen in "
+            "train; a split by group or time may explain it, otherwise leave the field out"
+        )

@@ -121,6 +121,7 @@ class Planted(DatasetSource):
             "epochs": 12,
         },
     )
+    generated: ClassVar[bool] = True
     Config: ClassVar[type] = PlantedConfig
     config: PlantedConfig
 
