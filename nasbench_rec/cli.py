@@ -96,15 +96,30 @@ class Backbones:
         return _show_one(describe.backbone(self.name), self.json)
 
 
+Source = Annotated[
+    Path | None,
+    arg(help="Folder of the raw files, or the file itself; of a table by default beside its TOML."),
+]
+
+
 @dataclass(frozen=True)
 class Prepare:
-    """Read, encode and split a data set into a store."""
+    """Read, encode and split a data set into a store.
+
+    Files are read as their owners publish them, packed or not. A table of your own is given by its TOML file, which
+    `data describe` writes.
+    """
 
     name: Positional[str]
-    """The data set."""
-    source: Annotated[Path | None, arg(help="Folder of the raw files.")] = None
+    """The data set, or a table's TOML file."""
+    source: Source = None
     download: Annotated[
-        bool, tyro.conf.FlagCreatePairsOff, arg(help="Fetch the raw files into --source first.")
+        bool,
+        tyro.conf.FlagCreatePairsOff,
+        arg(help="Fetch the raw files into --source first; an interrupted download continues."),
+    ] = False
+    replace: Annotated[
+        bool, tyro.conf.FlagCreatePairsOff, arg(help="Accept source files that changed since the last time.")
     ] = False
     set: Set = ()
     store: StorePath = Path("results")
@@ -117,51 +132,82 @@ class Prepare:
             if self.source is None:
                 raise ConfigError("--download needs --source FOLDER: where to put the files.")
             dataset_class(self.name).download(self.source)
-        _print(_prepared(self.name, self.source, self.set, self.store)[0])
+        text, data = _prepared(self.name, self.source, self.set, self.store, self.replace)
+        _print("\n".join([text, *(f"note: {note}" for note in data.origin.get("notes", []))]))
         return 0
 
 
 @dataclass(frozen=True)
 class ShowData:
-    """Show rows, fields, cardinalities and positive rates of a data set; prepares it where needed."""
+    """Show a data set's rows, fields, cardinalities, positive rates, missing and unseen values.
+
+    It is prepared where needed. Table and long-tail figure are written to --out, by default STORE/datasets/NAME.
+    """
 
     name: Positional[str]
-    """The data set."""
-    source: Annotated[Path | None, arg(help="Folder of the raw files.")] = None
+    """The data set, or a table's TOML file."""
+    source: Source = None
     set: Set = ()
     store: StorePath = Path("results")
+    out: Annotated[Path | None, arg(help="Folder of the table and the figure.")] = None
 
     def run(self) -> int:
-        """Print a line per split and per field."""
+        """Print the splits and the fields, and write table and figure."""
+        from rich.console import Console
+
+        from nasbench_rec.reports.dataset import print_dataset, write_dataset
+
         text, data = _prepared(self.name, self.source, self.set, self.store)
         _print(text)
-        for name in ("train", "valid", "test"):
-            split = data.split(name)
-            _print(f"  {name}: {len(split):,} rows, {split.labels.mean():.4f} positive")
-        for f, counts in zip(data.fields, data.counts, strict=True):
-            top = counts.max() / max(counts.sum(), 1)
-            _print(
-                f"  {f.name}: {f.cardinality:,} ids, most frequent {top:.1%}, {int((counts == 0).sum())} not in train"
-            )
-        known = {k: v for k, v in data.truth.items() if isinstance(v, (int, float, str))}
-        if known:
-            _print("  known answer: " + ", ".join(f"{k} {v}" for k, v in known.items()))
-            for name, width in data.truth["useful_width"].items():
-                _print(f"    useful width of {name}: {width}")
+        print_dataset(data, Console())
+        folder = self.out or self.store / "datasets" / data.name
+        written = write_dataset(data, folder)
+        _print(f"written: {', '.join(path.name for path in written)} in {folder}")
         return 0
 
 
-def _prepared(name: str, source: Path | None, sets: tuple[str, ...], folder: Path) -> tuple[str, Any]:
+@dataclass(frozen=True)
+class DescribeData:
+    """Look at a file of your own and write a first version of the TOML that describes it.
+
+    Read it, mend it, then give it wherever a data set is named: nasbench-rec leaderboard --datasets FILE.toml
+    """
+
+    file: Positional[Path]
+    """A CSV, TSV, Parquet or libsvm file, packed or not, or a folder of Parquet files."""
+    out: Annotated[Path | None, arg(help="The TOML file; by default beside the file, with its name.")] = None
+    rows: int = 200_000
+    """How many rows to look at."""
+    force: Annotated[bool, tyro.conf.FlagCreatePairsOff, arg(help="Overwrite a TOML file that is there.")] = (
+        False
+    )
+
+    def run(self) -> int:
+        """Write the TOML and say what to do next."""
+        from nasbench_rec.datasets.describe import write_description
+
+        path = write_description(self.file, self.out, self.rows, self.force)
+        _print(f"written: {path}\nread it, then: nasbench-rec leaderboard --datasets {path}")
+        return 0
+
+
+def _prepared(
+    name: str, source: Path | None, sets: tuple[str, ...], folder: Path, replace: bool = False
+) -> tuple[str, Any]:
     """Prepare a data set; return a line about it, and the data set."""
+    from nasbench_rec import progress
     from nasbench_rec.pipeline import Pipeline
     from nasbench_rec.stages import Stages
     from nasbench_rec.store import Store
-    from nasbench_rec.studies.leaderboard import parse_settings, task_of
+    from nasbench_rec.studies.leaderboard import parse_settings
+    from nasbench_rec.unit import data_ref
 
     settings = parse_settings(sets)
     _only(settings, {name})
-    ref = task_of(name, "dnn", source, settings.get(name)).data
-    data = Pipeline(Stages(Store(folder).create().stages), source).prepare(ref)
+    ref = data_ref(name, source, settings.get(name))
+    with progress.steps() as watch:
+        pipeline = Pipeline(Stages(Store(folder).create().stages), source)
+        data = pipeline.prepare(ref, watch, replace)
     rows = " / ".join(f"{len(data.split(split)):,}" for split in ("train", "valid", "test"))
     values = sum(f.cardinality for f in data.fields)
     text = f"{ref.label}: {rows} rows, {len(data.fields)} fields, {values:,} ids, "
@@ -170,9 +216,13 @@ def _prepared(name: str, source: Path | None, sets: tuple[str, ...], folder: Pat
 
 @dataclass(frozen=True)
 class Data:
-    """Prepare and show data sets."""
+    """Describe, prepare and show data sets."""
 
-    verb: Annotated[Prepare, subcommand("prepare")] | Annotated[ShowData, subcommand("show")]
+    verb: (
+        Annotated[Prepare, subcommand("prepare")]
+        | Annotated[ShowData, subcommand("show")]
+        | Annotated[DescribeData, subcommand("describe")]
+    )
 
     def run(self) -> int:
         """Run the verb."""
@@ -206,6 +256,7 @@ class Run:
     def run(self) -> int:
         """Run the unit, or show its record if it is done."""
         from nasbench_rec import progress
+        from nasbench_rec.pipeline import prepare_all
         from nasbench_rec.registry import resolve_method
         from nasbench_rec.seeds import Seeds
         from nasbench_rec.store import Store
@@ -225,7 +276,9 @@ class Run:
             settings.get("protocol"),
         )
         unit = Unit(task, method, Seeds.of(self.seed, self.split_seed), _ratio(self.ratio), self.trainings)
-        store = Store(self.store)
+        store = Store(self.store).create()
+        with progress.steps() as watch:
+            prepare_all([task.data], store.path, self.data_dir, watch)
         with progress.watch() as observer:
             failed = execute([unit], store, Workers(1, self.threads), self.data_dir, observer)
         progress.show_record(store.get(unit.key))
@@ -272,12 +325,15 @@ class _Study:
     def _execute(self, units: Sequence[Unit]) -> tuple[Any, int]:
         """Run what is missing; return the store and how many units failed."""
         from nasbench_rec import progress
+        from nasbench_rec.pipeline import prepare_all
         from nasbench_rec.store import Store
         from nasbench_rec.studies.execute import Workers, execute
 
         if self.workers < 1 or self.threads < 1:
             raise ConfigError("--workers and --threads must be at least 1.")
-        store = Store(self.store)
+        store = Store(self.store).create()
+        with progress.steps() as watch:
+            prepare_all((unit.task.data for unit in units), store.path, self.data_dir, watch)
         with progress.watch() as observer:
             workers = Workers(self.workers, self.threads, self.address)
             failed = execute(units, store, workers, self.data_dir, observer)
@@ -484,7 +540,7 @@ class StudyVerb(_Study):
         parts = [stem]
         for option in ("datasets", "backbones"):
             if getattr(study, option) != getattr(read, option):
-                parts += getattr(study, option)
+                parts += [Path(name).stem for name in getattr(study, option)]
         parts += [study.sampler.name] if study.sampler != read.sampler else []
         return "-".join([*parts, *(["ray"] if self.engine == "ray" else [])])
 
@@ -499,8 +555,8 @@ class StudyVerb(_Study):
         limit = None if self.trial_gib is None else int(self.trial_gib * 2**30)
         limits = Limits(self.trial_seconds, limit)
         options = Options(self.workers, self.threads, self.address, self.data_dir, limits, self.storage)
-        with progress.watch(progress.TrialWatcher) as observer:
-            run(study, name, store, self.engine, options, observer)
+        with progress.watch(progress.TrialWatcher) as observer, progress.steps() as watch:
+            run(study, name, store, self.engine, options, observer, watch)
 
     def _tune(self, path: Path) -> int:
         from nasbench_rec.store import Store

@@ -11,7 +11,7 @@ import json
 import math
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,12 @@ import torch
 from torch import Tensor, nn
 
 from nasbench_rec import metrics
-from nasbench_rec.config import content_key, plain
+from nasbench_rec.config import content_key, plain, write_text
 from nasbench_rec.cost import EMBEDDING_PARTS, ROUTER_PARTS, CostItem, Ledger, dense_item, flops_per_row
-from nasbench_rec.data import Dataset, Split
+from nasbench_rec.data import Dataset, OnProgress, Split, silent
 from nasbench_rec.embeddings import ConstantHead, Layout
 from nasbench_rec.environment import environment
-from nasbench_rec.errors import PlanError, SealedError, StoreError, unknown
+from nasbench_rec.errors import DataError, PlanError, SealedError, StoreError, unknown
 from nasbench_rec.model import CTRModel, build_model, tables_of
 from nasbench_rec.plans import Clustered, Constant, EmbeddingPlan, Ensemble, load_plan
 from nasbench_rec.recovery import group_recovery, role_recovery, width_recovery
@@ -198,15 +198,16 @@ def retrain(
         return model, [fit(part, train, valid, task.protocol, order) for part, order in parts]
     if not isinstance(model, ClusteredModel):
         return model, [fit(model, train, valid, task.protocol, seeds.order, hooks=hooks)]
+    clusters = assign(model.router, train), assign(model.router, valid)
     results = []
-    train_cluster, valid_cluster = assign(model.router, train), assign(model.router, valid)
     for c, part in enumerate(model.models):
-        rows = train.take(np.flatnonzero(train_cluster == c))
+        # One cluster's rows at a time: they may be a copy on disk.
+        rows, held = (split.take(of == c) for split, of in zip((train, valid), clusters, strict=True))
         if len(rows) < 2:
             raise PlanError(f"cluster {c} has {len(rows)} training rows; use fewer clusters.")
-        held = valid.take(np.flatnonzero(valid_cluster == c))
         both = 0 < float(held.labels.sum()) < len(held)
         results.append(fit(part, rows, held if both else valid, task.protocol, seeds.order))
+        del rows, held
     return model, results
 
 
@@ -215,7 +216,10 @@ def assign(router: nn.Module, split: Split, rows: int = 8192) -> np.ndarray:
     """Return the cluster of each row, int64 [N]."""
     router.eval()
     device = next(t.device for t in [*router.parameters(), *router.buffers()])
-    return torch.cat([router(part.to(device)).cpu() for part in ids_of(split).split(rows)]).numpy()
+    found = torch.empty(len(split), dtype=torch.int64)
+    for part, clusters in zip(ids_of(split).split(rows), found.split(rows), strict=True):
+        clusters.copy_(router(part.to(device)))
+    return found.numpy()
 
 
 @torch.no_grad()
@@ -253,15 +257,42 @@ class Pipeline:
     data_dir: Path | None = None
     on_report: OnReport = lambda phase, count, scores: None
 
-    def prepare(self, ref: DataRef) -> Dataset:
-        """Return the encoded data set, encoding it first where it is not there."""
+    def prepare(self, ref: DataRef, progress: OnProgress = silent, replace: bool = False) -> Dataset:
+        """Return the encoded data set, encoding it first where it is not there.
+
+        A store holds one state of a data set's source files: another is a DataError unless `replace` accepts it.
+        """
+        source = resolve_dataset(ref.name, ref.config)
+        place = Path(ref.place) if ref.place else self.data_dir
+        if not source.generated and not replace:
+            self._check_source(ref, place)
 
         def compute(folder: Path) -> dict[str, Any]:
-            data = resolve_dataset(ref.name, ref.config).prepare(self.data_dir)
-            data.save(folder)
+            source.write(place, folder, progress)
+            data = Dataset.load(folder)
             return {"fingerprint": data.fingerprint, "name": data.name}
 
-        return Dataset.load(self.stages.get("prepare", ref.key, compute))
+        folder = self.stages.get("prepare", ref.key, compute)
+        if replace or not self._noted(ref).is_file():
+            write_text(self._noted(ref), json.dumps({"source": ref.source, "prepared": ref.key}))
+        return Dataset.load(folder)
+
+    def _noted(self, ref: DataRef) -> Path:
+        """Return where it is noted from which source files a data set was prepared."""
+        return self.stages.root / "sources" / f"{content_key([ref.name, ref.config])}.json"
+
+    def _check_source(self, ref: DataRef, place: Path | None) -> None:
+        """Refuse source files that are not those from which this data set was prepared before."""
+        if not (path := self._noted(ref)).is_file():
+            return
+        known = json.loads(path.read_text())
+        if known["source"] != ref.source:
+            raise DataError(
+                f"the source files of {ref.label!r} in {place} have changed since they were prepared (hash "
+                f"{known['source'][:12]} then, {ref.source[:12]} now; prepared data: "
+                f"{self.stages.folder('prepare', known['prepared'])}). Put the old files back, use another --store, "
+                "or accept the new ones: nasbench-rec data prepare ... --replace"
+            )
 
     def train_key(self, plan: EmbeddingPlan, task: Task, data: Dataset, seeds: Seeds) -> str:
         """Return the key of a retraining: the plan's content, not the way it was found."""
@@ -548,10 +579,19 @@ def record_head(unit: Unit, data_dir: Path | None, threads: int) -> dict[str, An
         "backbone": unit.task.label,
         "method": unit.method.name,
         "label": unit.label,
-        "data_dir": str(data_dir) if data_dir else None,
+        "data_dir": unit.task.data.place or (str(data_dir) if data_dir else None),
         "environment": environment(threads),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
+
+
+def prepare_all(
+    refs: Iterable[DataRef], root: Path, data_dir: Path | None, progress: OnProgress = silent
+) -> None:
+    """Prepare each data set once below the store at `root`, before units run: workers need no source files then."""
+    pipeline = Pipeline(Stages(root / "stages"), data_dir)
+    for ref in {ref.key: ref for ref in refs}.values():
+        pipeline.prepare(ref, progress)
 
 
 def run_unit(unit: Unit, root: Path, data_dir: Path | None = None, threads: int = 1) -> dict[str, Any]:

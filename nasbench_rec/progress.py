@@ -6,20 +6,27 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
+    TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.text import Text
 
+if TYPE_CHECKING:
+    from nasbench_rec.data import OnProgress
+
 Record = dict[str, Any]
+SECONDS = 10.0
+"""Between two lines about a long step, where there is no terminal."""
 
 
 class Watcher:
@@ -141,6 +148,43 @@ def health_lines(record: Record) -> list[str]:
         f"health: {f['signature']}: {f['evidence'].rstrip('.')}. To try: {f['advice']}"
         for f in record.get("health") or []
     ]
+
+
+class _StepLines:
+    """Prints a line about a long step now and then, with the time that is left."""
+
+    def __init__(self, console: Console) -> None:
+        self.console, self.step = console, ""
+        self.begin = self.last = time.perf_counter()
+
+    def __call__(self, step: str, done: int, total: int) -> None:
+        """Hear how far a step is."""
+        now = time.perf_counter()
+        if step != self.step:
+            self.step, self.begin, self.last = step, now, now
+        if now - self.last >= SECONDS and 0 < done < total:
+            self.last = now
+            left = (now - self.begin) * (total - done) / done
+            self.console.print(Text(f"{step}: {done / total:.0%}, {_time(left)} left"), soft_wrap=True)
+
+
+@contextmanager
+def steps() -> Iterator[OnProgress]:
+    """Watch the steps of preparing data on standard error: a bar each, or plain lines."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _StepLines(console)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def show(step: str, done: int, total: int) -> None:
+            if step not in tasks:
+                tasks[step] = bar.add_task(step)
+            bar.update(tasks[step], completed=done, total=total)
+
+        yield show
 
 
 def _time(seconds: float) -> str:

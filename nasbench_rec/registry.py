@@ -25,6 +25,8 @@ from nasbench_rec.errors import ConfigError, RegistryError, unknown
 from nasbench_rec.searcher import MethodInfo, Searcher
 
 METHODS, DATASETS = "nasbench_rec.methods", "nasbench_rec.datasets"
+TABLE = "table"
+"""The data set that is described by a user's TOML file."""
 _NAME = re.compile(r"[a-z][a-z0-9-]*")
 
 
@@ -52,8 +54,8 @@ def method_names() -> list[str]:
 
 
 def dataset_names() -> list[str]:
-    """Return the names of the registered data sets."""
-    return sorted(_points(DATASETS))
+    """Return the names of the registered data sets; a table is named by its file."""
+    return sorted(set(_points(DATASETS)) - {TABLE})
 
 
 def _load(group: str, kind: str, name: str) -> Any:
@@ -169,15 +171,22 @@ def code_of(spec: str) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:20] if path.suffix == ".py" else ""
 
 
+def is_table(name: str) -> bool:
+    """Return whether a data set's name means a user's own table: the path of its TOML file."""
+    return name.endswith(".toml")
+
+
 def dataset_class(name: str) -> type[DatasetSource]:
-    """Return the class of a data set by name."""
-    cls = _load(DATASETS, "data set", name)
+    """Return the class of a data set by name; `NAME.toml` and `table:NAME` are tables."""
+    cls = _load(DATASETS, "data set", TABLE if is_table(name) else name.partition(":")[0])
     if not (inspect.isclass(cls) and issubclass(cls, DatasetSource)):
         raise RegistryError(f"data set {name!r}: is not a subclass of nasbench_rec.data.DatasetSource.")
     return cls
 
 
 def resolve_dataset(name: str, overrides: Mapping[str, Any] | None = None) -> DatasetSource:
-    """Return the source of data set `name` with `overrides` on its configuration."""
-    cls = dataset_class(name)
+    """Return the source of data set `name`, or of a table's TOML file, with `overrides` on its configuration."""
+    cls: Any = dataset_class(name)
+    if is_table(name):
+        return cls.read(Path(name), plain(overrides or {}))
     return cls(build(cls.Config, plain(overrides or {}), f"data set {name!r}"))

@@ -7,12 +7,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from nasbench_rec.config import build, content_key, plain
 from nasbench_rec.errors import ConfigError
 from nasbench_rec.protocol import Protocol
-from nasbench_rec.registry import Method, code_of, method_class, resolve_dataset, resolve_method
+from nasbench_rec.registry import (
+    Method,
+    code_of,
+    is_table,
+    method_class,
+    resolve_dataset,
+    resolve_method,
+)
 from nasbench_rec.seeds import Seeds
 
 ENGINE = 1
@@ -21,11 +29,15 @@ ENGINE = 1
 
 @dataclass(frozen=True)
 class DataRef:
-    """Which data: the registered name, its configuration, and the fingerprint of its source files."""
+    """Which data: the registered name, its configuration, and the fingerprint of its source files.
+
+    The name of a user's own table is `table:NAME`. `place` is where its files lie: it is not part of what it is.
+    """
 
     name: str
     source: str
     config: Mapping[str, Any] = field(default_factory=dict)
+    place: str | None = field(default=None, compare=False)
 
     @property
     def key(self) -> str:
@@ -34,8 +46,13 @@ class DataRef:
 
     @property
     def label(self) -> str:
-        """What tables print: the name, and the settings that differ from the defaults."""
-        return _changed(self.name, self.config, plain(resolve_dataset(self.name).config))
+        """What tables print: the name, and the settings that differ from the defaults; of a table its own name."""
+        base, _, own = self.name.partition(":")
+        return own or _changed(base, self.config, plain(resolve_dataset(base).config))
+
+    def describe(self) -> dict[str, Any]:
+        """Return what identifies the data, JSON-able."""
+        return {"name": self.name, "source": self.source, "config": plain(self.config)}
 
 
 @dataclass(frozen=True)
@@ -49,7 +66,8 @@ class Task:
     @property
     def label(self) -> str:
         """What tables print: the backbone, and what differs from the data set's recommended protocol."""
-        recommended = build(Protocol, plain(resolve_dataset(self.data.name).info.protocol), self.data.name)
+        usual = resolve_dataset(self.data.name, self.data.config).info.protocol
+        recommended = build(Protocol, plain(usual), self.data.name)
         return _changed(self.backbone, plain(self.protocol), plain(recommended))
 
 
@@ -86,7 +104,7 @@ class Unit:
         """Return the unit as JSON-able data, from which `read_unit` makes it again."""
         method = self.method
         return {
-            "data": plain(self.task.data),
+            "data": self.task.data.describe(),
             "backbone": self.task.backbone,
             "protocol": plain(self.task.protocol),
             "method": {
@@ -115,6 +133,18 @@ def read_unit(description: Mapping[str, Any]) -> Unit:
     )
     seeds = build(Seeds, description["seeds"], where)
     return Unit(task, method, seeds, description["ratio"], description["trainings"])
+
+
+def data_ref(name: str, data_dir: Path | None, settings: Mapping[str, Any] | None = None) -> DataRef:
+    """Return which data a name, or a table's TOML file, with overrides of its settings means.
+
+    DataError where source files are missing in `data_dir`, or beside the TOML file.
+    """
+    source = resolve_dataset(name, settings)
+    place = source.place or data_dir
+    own = f"table:{source.info.name}" if is_table(name) else name
+    found = str(source.place.resolve()) if source.place else None
+    return DataRef(own, source.source_fingerprint(place), plain(source.config), found)
 
 
 def _changed(name: str, values: Mapping[str, Any], usual: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from nasbench_rec.pipeline import check_backbone
 from nasbench_rec.protocol import Protocol
 from nasbench_rec.registry import Method, resolve_dataset, resolve_method
 from nasbench_rec.seeds import Seeds
-from nasbench_rec.unit import DataRef, Task, Unit
+from nasbench_rec.unit import Task, Unit, data_ref
 
 REFERENCE = "fixed"
 
@@ -125,9 +125,8 @@ def task_of(
     protocol_settings: Mapping[str, Any] | None = None,
 ) -> Task:
     """Return the task of a data set, with its recommended protocol and overrides; checks its source files."""
-    source = resolve_dataset(dataset, data_settings)
-    ref = DataRef(dataset, source.source_fingerprint(data_dir), plain(source.config))
-    return Task(ref, backbone, protocol_of(source, protocol_settings))
+    ref = data_ref(dataset, data_dir, data_settings)
+    return Task(ref, backbone, protocol_of(resolve_dataset(ref.name, ref.config), protocol_settings))
 
 
 def protocol_of(source: DatasetSource, settings: Mapping[str, Any] | None = None) -> Protocol:

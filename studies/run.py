@@ -8,6 +8,7 @@ from typing import Any
 from nasbench_rec.studies.running import Engine, Options, TrialObserver
 from nasbench_rec.studies.study import Study
 
+from nasbench_rec.data import OnProgress, silent
 from nasbench_rec.errors import ConfigError, unknown
 from nasbench_rec.store import Store
 
@@ -29,6 +30,7 @@ def run(
     engine: Engine = "optuna",
     options: Options | None = None,
     observer: TrialObserver | None = None,
+    progress: OnProgress = silent,
 ) -> None:
     """Run what is missing of a study under `name` in the store; `reading.read` and `storage.load` tell what it found.
 
@@ -37,8 +39,13 @@ def run(
     """
     from nasbench_rec.studies import optuna_engine, ray_engine
 
+    from nasbench_rec.pipeline import prepare_all
+
     engines = {"optuna": optuna_engine.run, "ray": ray_engine.run}
     if engine not in engines:
         raise ConfigError(unknown("engine", engine, engines))
     options, store = options or Options(), store if isinstance(store, Store) else Store(store)
-    engines[engine](study.bind(options.data_dir), name, store, options, observer or Silent())
+    bound = study.bind(options.data_dir)
+    # Here and not in the workers: data are prepared once, with progress, where their files are.
+    prepare_all(bound.data, store.create().path, options.data_dir, progress)
+    engines[engine](bound, name, store, options, observer or Silent())

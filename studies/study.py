@@ -23,7 +23,7 @@ from nasbench_rec.protocol import Protocol
 from nasbench_rec.registry import Method, dataset_class, resolve_dataset, resolve_method
 from nasbench_rec.searcher import derive_settings
 from nasbench_rec.seeds import Seeds
-from nasbench_rec.unit import DataRef, Task, Unit
+from nasbench_rec.unit import DataRef, Task, Unit, data_ref
 
 if TYPE_CHECKING:
     from nasbench_rec.studies.sandbox import Job
@@ -155,10 +155,7 @@ class Study:
         for backbone in self.backbones:
             check_backbone(backbone)
         self.goals()
-        refs = []
-        for name in dict.fromkeys(self.datasets):
-            source = resolve_dataset(name, self.settings.get(name))
-            refs.append(DataRef(name, source.source_fingerprint(data_dir), plain(source.config)))
+        refs = [data_ref(name, data_dir, self.settings.get(name)) for name in dict.fromkeys(self.datasets)]
         bound = BoundStudy(self, tuple(refs), str(data_dir.resolve()) if data_dir else None)
         bound.units({})
         bound.check()
