@@ -6,13 +6,14 @@ either complete or absent.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,13 +68,14 @@ class Stages:
             part = final.with_name(f".{final.name}.part")
             for left in (part, final):  # of a killed process, or of a folder deleted by halves
                 shutil.rmtree(left, ignore_errors=True)
-            part.mkdir()
             try:
-                _fill(part, compute)
+                with _room(self.root):
+                    part.mkdir()
+                    _fill(part, compute)
+                    os.replace(part, final)
             except BaseException:
                 shutil.rmtree(part, ignore_errors=True)
                 raise
-            os.replace(part, final)
         return False
 
     def _locked(self, kind: str, final: Path) -> AbstractContextManager[Any]:
@@ -87,6 +89,20 @@ class Stages:
             raise StoreError(
                 f"{self.root}: cannot be written ({error.strerror}); choose a folder you may write to."
             ) from None
+
+
+@contextmanager
+def _room(root: Path) -> Iterator[None]:
+    """Turn a full disk into a StoreError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        free = shutil.disk_usage(root).free / 2**20
+        raise StoreError(
+            f"{root}: the disk is full ({free:,.0f} MiB free); free some space or choose another place with --store"
+        ) from error
 
 
 def _fill(part: Path, compute: Callable[[Path], dict[str, Any]]) -> None:
