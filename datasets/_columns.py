@@ -184,7 +184,7 @@ class TextCoder(Coder):
             counts, dictionary, self.encoding.threshold(self.column.kind), self.encoding
         )
         self.values = len(words) - 1
-        self.rare = int(np.count_nonzero(counts)) - int(np.count_nonzero(words["count"].to_numpy()[1:]))
+        self.rare = int(np.count_nonzero(counts[:-1])) - int((words["kind"] == "value").sum())
         return words
 
     def _counts(self, train: np.ndarray | None) -> np.ndarray:
@@ -226,8 +226,8 @@ def number(
     frame = pl.select(pl.Series("code", kept), value=dictionary.texts(kept), count=pl.Series(counts[kept]))
     if encoding.missing == "value" and counts[-1] >= least:
         frame = frame.vstack(_row(frame, missing, MISSING, int(counts[-1])))
-    # In a fixed order even where a text is that of a missing cell.
-    frame = frame.sort(["count", "value"], descending=[True, False], maintain_order=True)
+    # Stable, as a text may be that of a missing cell; twice, which takes half the time of two keys at once.
+    frame = frame.sort("value", maintain_order=True).sort("count", descending=True, maintain_order=True)
     lookup = np.zeros(len(counts), np.int32)
     lookup[frame["code"].to_numpy()] = np.arange(1, len(frame) + 1, dtype=np.int32)
     frame = _row(frame, _NULL, RARE, int(counts.sum() - frame["count"].sum())).vstack(frame)

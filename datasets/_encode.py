@@ -22,7 +22,7 @@ from nasbench_rec.datasets._spec import Column, Encoding, Label, SplitRule
 from nasbench_rec.datasets._splits import assign, keys_of
 
 from nasbench_rec._datafolder import VOCABULARIES, VocabularyFile, disk
-from nasbench_rec.config import plain
+from nasbench_rec.config import content_key, plain
 from nasbench_rec.data import SPLITS, DatasetWriter, OnProgress, silent
 from nasbench_rec.errors import DataError
 
@@ -243,6 +243,7 @@ def _origin(
     return {
         "source": dict(recipe.files),
         "encoding": plain(recipe.encoding),
+        "encoding_sha256": content_key([recipe.columns, recipe.encoding, recipe.label, recipe.split], 64),
         "label": plain(recipe.label),
         "split": plain(recipe.split),
         "rows": {name: int(rows[n]) for n, name in enumerate(SPLITS)},

@@ -116,8 +116,8 @@ class VocabularyFile:
         with disk(self.path):
             shutil.copyfile(other, self.path)
 
-    def close(self) -> None:
-        """Complete the file; without any vocabulary it is an empty table."""
+    def close(self) -> str:
+        """Complete the file, an empty table where there is no vocabulary; return its SHA-256."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -134,6 +134,8 @@ class VocabularyFile:
                 }
                 schema = pa.schema([(name, getattr(pa, kind)()) for name, kind in kinds.items()])
                 pq.write_table(schema.empty_table(), self.path)
+            with self.path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
 
     def abandon(self) -> None:
         """Close the file, whatever is in it."""

@@ -196,18 +196,17 @@ def _prepared(
 ) -> tuple[str, Any]:
     """Prepare a data set; return a line about it, and the data set."""
     from nasbench_rec import progress
-    from nasbench_rec.pipeline import Pipeline
+    from nasbench_rec.config import parse_settings
+    from nasbench_rec.preparation import prepare
     from nasbench_rec.stages import Stages
     from nasbench_rec.store import Store
-    from nasbench_rec.studies.leaderboard import parse_settings
     from nasbench_rec.unit import data_ref
 
     settings = parse_settings(sets)
     _only(settings, {name})
     ref = data_ref(name, source, settings.get(name))
     with progress.steps() as watch:
-        pipeline = Pipeline(Stages(Store(folder).create().stages), source)
-        data = pipeline.prepare(ref, watch, replace)
+        data = prepare(ref, Stages(Store(folder).create().stages), source, watch, replace)
     rows = " / ".join(f"{len(data.split(split)):,}" for split in ("train", "valid", "test"))
     values = sum(f.cardinality for f in data.fields)
     text = f"{ref.label}: {rows} rows, {len(data.fields)} fields, {values:,} ids, "
@@ -256,12 +255,13 @@ class Run:
     def run(self) -> int:
         """Run the unit, or show its record if it is done."""
         from nasbench_rec import progress
-        from nasbench_rec.pipeline import prepare_all
+        from nasbench_rec.config import parse_settings
+        from nasbench_rec.preparation import prepare_all
         from nasbench_rec.registry import resolve_method
         from nasbench_rec.seeds import Seeds
         from nasbench_rec.store import Store
         from nasbench_rec.studies.execute import Workers, execute
-        from nasbench_rec.studies.leaderboard import parse_settings, task_of
+        from nasbench_rec.studies.leaderboard import task_of
         from nasbench_rec.unit import Unit
 
         settings = parse_settings(self.set)
@@ -311,7 +311,7 @@ class _Study:
 
         Its settings of data sets that --datasets leaves out fall away.
         """
-        from nasbench_rec.studies.leaderboard import parse_settings
+        from nasbench_rec.config import parse_settings
 
         given = {
             k: v for k in ("datasets", "backbones", *options) if (v := getattr(self, k)) not in ((), None)
@@ -325,7 +325,7 @@ class _Study:
     def _execute(self, units: Sequence[Unit]) -> tuple[Any, int]:
         """Run what is missing; return the store and how many units failed."""
         from nasbench_rec import progress
-        from nasbench_rec.pipeline import prepare_all
+        from nasbench_rec.preparation import prepare_all
         from nasbench_rec.store import Store
         from nasbench_rec.studies.execute import Workers, execute
 

@@ -86,6 +86,20 @@ def literal(text: str) -> Any:
         return text
 
 
+def parse_settings(texts: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """Read `--set name.field=value` texts; `name` is a method, a data set or `protocol`."""
+    found: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        target, equals, value = text.partition("=")
+        name, dot, setting = target.rpartition(".")
+        if not (equals and dot and name and setting):
+            raise ConfigError(
+                f"--set {text!r}: write it as name.field=value, for example ihas.k=4 or protocol.dim=16."
+            )
+        found.setdefault(name, {})[setting] = literal(value)
+    return found
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` so that a reader sees the old content or the new, never half of it."""
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")

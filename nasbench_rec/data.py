@@ -41,7 +41,10 @@ if TYPE_CHECKING:
 SPLITS = ("train", "valid", "test")
 MANIFEST_VERSION = 2
 _MANIFEST = "manifest.json"
-_KEYS = ("version", "name", "fingerprint", "fields", "truth", "origin", "digests", "files")
+_KEYS = (
+    *("version", "name", "fingerprint", "fields", "truth", "origin", "digests", "splits", "vocabularies"),
+    "files",
+)
 _AGAIN = "delete the folder and prepare the data again"
 _SAVE_ROWS = 1 << 16
 SPILL_BYTES = 256 * 2**20
@@ -130,6 +133,7 @@ class Dataset:
         self._digests = _digests(self._splits)
         self.fingerprint = _fingerprint(self.fields, self._digests)
         self._folder: Path | None = None
+        self._words_digest = ""
         self._sealed = False
 
     def split(self, name: str) -> Split:
@@ -177,8 +181,7 @@ class Dataset:
         """Return the hash of the content of one split; the content of a sealed one stays sealed."""
         if name not in SPLITS:
             raise DataError(unknown("split", name, SPLITS))
-        parts = {part: digest for part, digest in self._digests.items() if part.startswith(f"{name}.")}
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        return _split_fingerprint(name, self._digests)
 
     def without_test(self) -> Dataset:
         """Return the same data set with a sealed test split: `split("test")` raises SealedError."""
@@ -222,6 +225,7 @@ class Dataset:
         data.origin = manifest["origin"]
         data.fingerprint = manifest["fingerprint"]
         data._digests = manifest["digests"]
+        data._words_digest = manifest["vocabularies"]
         data._splits = _map_splits(Path(folder), data._digests)
         data._vocabularies = None
         data._folder = Path(folder)
@@ -229,8 +233,14 @@ class Dataset:
         return data
 
     def verify(self) -> None:
-        """Read every array and compare with the fingerprint; DataError names the first that differs."""
+        """Read every file and compare with the manifest; DataError names the first that differs."""
         folder = self._folder or Path()
+        if self._folder is not None:
+            words = folder / VOCABULARIES
+            with words.open("rb") as file:
+                same = hashlib.file_digest(file, "sha256").hexdigest() == self._words_digest
+            if not same:
+                raise DataError(f"{words} was changed after it was written; {_AGAIN}")
         for name, digest in _digests(self._splits).items():
             if digest != self._digests[name]:
                 raise DataError(f"{folder / name}.npy was changed after it was written; {_AGAIN}")
@@ -288,7 +298,7 @@ class DatasetWriter:
 
     def finish(self, truth: Mapping[str, Any] | None = None, origin: Mapping[str, Any] | None = None) -> str:
         """Write the manifest and return the fingerprint."""
-        self._words.close()
+        words = self._words.close()
         digests = {f"{split}.{part}": file.close() for (split, part), file in self._files.items()}
         fingerprint = _fingerprint(self.fields, digests)
         manifest: dict[str, Any] = {
@@ -299,6 +309,8 @@ class DatasetWriter:
             "truth": dict(truth or {}),
             "origin": dict(origin or {}),
             "digests": digests,
+            "splits": {name: _split_fingerprint(name, digests) for name in SPLITS},
+            "vocabularies": words,
             "files": {path.name: path.stat().st_size for path in sorted(self.folder.iterdir())},
         }
         text = json.dumps(manifest, indent=1, allow_nan=False)
@@ -484,6 +496,11 @@ def _digest(array: np.ndarray) -> str:
     state = hashlib.sha256(f"{little.dtype.str} {little.shape}\n".encode())
     state.update(little.data)
     return state.hexdigest()
+
+
+def _split_fingerprint(name: str, digests: Mapping[str, str]) -> str:
+    parts = {part: digest for part, digest in digests.items() if part.startswith(f"{name}.")}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _fingerprint(fields: Sequence[Field], digests: Mapping[str, str]) -> str:

@@ -11,7 +11,7 @@ import json
 import math
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,16 +21,16 @@ import torch
 from torch import Tensor, nn
 
 from nasbench_rec import metrics
-from nasbench_rec.config import content_key, plain, write_text
+from nasbench_rec.config import content_key, plain
 from nasbench_rec.cost import EMBEDDING_PARTS, ROUTER_PARTS, CostItem, Ledger, dense_item, flops_per_row
-from nasbench_rec.data import Dataset, OnProgress, Split, silent
+from nasbench_rec.data import Dataset, Split
 from nasbench_rec.embeddings import ConstantHead, Layout
 from nasbench_rec.environment import environment
-from nasbench_rec.errors import DataError, PlanError, SealedError, StoreError, unknown
+from nasbench_rec.errors import PlanError, SealedError, StoreError, unknown
 from nasbench_rec.model import CTRModel, build_model, tables_of
 from nasbench_rec.plans import Clustered, Constant, EmbeddingPlan, Ensemble, load_plan
+from nasbench_rec.preparation import prepare
 from nasbench_rec.recovery import group_recovery, role_recovery, width_recovery
-from nasbench_rec.registry import resolve_dataset
 from nasbench_rec.routers import Router
 from nasbench_rec.routing import routing_report
 from nasbench_rec.searcher import (
@@ -257,42 +257,9 @@ class Pipeline:
     data_dir: Path | None = None
     on_report: OnReport = lambda phase, count, scores: None
 
-    def prepare(self, ref: DataRef, progress: OnProgress = silent, replace: bool = False) -> Dataset:
-        """Return the encoded data set, encoding it first where it is not there.
-
-        A store holds one state of a data set's source files: another is a DataError unless `replace` accepts it.
-        """
-        source = resolve_dataset(ref.name, ref.config)
-        place = Path(ref.place) if ref.place else self.data_dir
-        if not source.generated and not replace:
-            self._check_source(ref, place)
-
-        def compute(folder: Path) -> dict[str, Any]:
-            source.write(place, folder, progress)
-            data = Dataset.load(folder)
-            return {"fingerprint": data.fingerprint, "name": data.name}
-
-        folder = self.stages.get("prepare", ref.key, compute)
-        if replace or not self._noted(ref).is_file():
-            write_text(self._noted(ref), json.dumps({"source": ref.source, "prepared": ref.key}))
-        return Dataset.load(folder)
-
-    def _noted(self, ref: DataRef) -> Path:
-        """Return where it is noted from which source files a data set was prepared."""
-        return self.stages.root / "sources" / f"{content_key([ref.name, ref.config])}.json"
-
-    def _check_source(self, ref: DataRef, place: Path | None) -> None:
-        """Refuse source files that are not those from which this data set was prepared before."""
-        if not (path := self._noted(ref)).is_file():
-            return
-        known = json.loads(path.read_text())
-        if known["source"] != ref.source:
-            raise DataError(
-                f"the source files of {ref.label!r} in {place} have changed since they were prepared (hash "
-                f"{known['source'][:12]} then, {ref.source[:12]} now; prepared data: "
-                f"{self.stages.folder('prepare', known['prepared'])}). Put the old files back, use another --store, "
-                "or accept the new ones: nasbench-rec data prepare ... --replace"
-            )
+    def prepare(self, ref: DataRef) -> Dataset:
+        """Return the encoded data set, encoding it first where it is not there."""
+        return prepare(ref, self.stages, self.data_dir)
 
     def train_key(self, plan: EmbeddingPlan, task: Task, data: Dataset, seeds: Seeds) -> str:
         """Return the key of a retraining: the plan's content, not the way it was found."""
@@ -583,15 +550,6 @@ def record_head(unit: Unit, data_dir: Path | None, threads: int) -> dict[str, An
         "environment": environment(threads),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-
-
-def prepare_all(
-    refs: Iterable[DataRef], root: Path, data_dir: Path | None, progress: OnProgress = silent
-) -> None:
-    """Prepare each data set once below the store at `root`, before units run: workers need no source files then."""
-    pipeline = Pipeline(Stages(root / "stages"), data_dir)
-    for ref in {ref.key: ref for ref in refs}.values():
-        pipeline.prepare(ref, progress)
 
 
 def run_unit(unit: Unit, root: Path, data_dir: Path | None = None, threads: int = 1) -> dict[str, Any]:

@@ -17,12 +17,14 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nasbench_rec.config import build, plain
 from nasbench_rec.data import DatasetSource
 from nasbench_rec.errors import ConfigError, RegistryError, unknown
-from nasbench_rec.searcher import MethodInfo, Searcher
+
+if TYPE_CHECKING:  # searchers bring torch; data sets do without
+    from nasbench_rec.searcher import MethodInfo, Searcher
 
 METHODS, DATASETS = "nasbench_rec.methods", "nasbench_rec.datasets"
 TABLE = "table"
@@ -78,6 +80,8 @@ def method_class(spec: str) -> type[Searcher]:
 
 
 def _checked_method(cls: Any, spec: str) -> type[Searcher]:
+    from nasbench_rec.searcher import MethodInfo, Searcher
+
     where = f"method {spec!r}"
     if not (inspect.isclass(cls) and issubclass(cls, Searcher)):
         raise RegistryError(f"{where}: is not a subclass of nasbench_rec.searcher.Searcher.")

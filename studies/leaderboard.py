@@ -152,19 +152,3 @@ def shipped(name: str = "leaderboard") -> Leaderboard:
 def read_leaderboard(path: Path) -> Leaderboard:
     """Read a leaderboard's TOML file, strictly."""
     return build(Leaderboard, read_toml(path), str(path))
-
-
-def parse_settings(texts: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    """Read `--set name.field=value` texts; `name` is a method, a data set or `protocol`."""
-    from nasbench_rec.config import literal
-
-    found: dict[str, dict[str, Any]] = {}
-    for text in texts:
-        target, equals, value = text.partition("=")
-        name, dot, setting = target.rpartition(".")
-        if not (equals and dot and name and setting):
-            raise ConfigError(
-                f"--set {text!r}: write it as name.field=value, for example ihas.k=4 or protocol.dim=16."
-            )
-        found.setdefault(name, {})[setting] = literal(value)
-    return found

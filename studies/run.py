@@ -39,7 +39,7 @@ def run(
     """
     from nasbench_rec.studies import optuna_engine, ray_engine
 
-    from nasbench_rec.pipeline import prepare_all
+    from nasbench_rec.preparation import prepare_all
 
     engines = {"optuna": optuna_engine.run, "ray": ray_engine.run}
     if engine not in engines:

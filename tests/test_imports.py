@@ -131,3 +131,14 @@ def test_the_contract_suite_needs_no_pytest() -> None:
     """It is shipped to third parties."""
     assert "pytest" not in loaded("import nasbench_rec.testing")
     assert "pytest" not in {name.split(".")[0] for name in imported(ROOT / "nasbench_rec" / "testing.py")}
+
+
+def test_data_are_prepared_without_torch(tmp_path: Path) -> None:
+    """Two seconds that nobody who looks at data needs to wait."""
+    code = f"""
+import contextlib, sys
+from nasbench_rec import cli
+with contextlib.suppress(SystemExit):
+    cli.main(["data", "prepare", "planted", "--store", {str(tmp_path)!r}, "--set", "planted.train=500"])
+"""
+    assert loaded(code) & {"torch", "ray", "optuna", "sklearn", "matplotlib"} == set()

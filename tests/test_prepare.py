@@ -10,7 +10,7 @@ import pytest
 
 from nasbench_rec.config import plain
 from nasbench_rec.errors import DataError
-from nasbench_rec.pipeline import Pipeline, prepare_all
+from nasbench_rec.preparation import prepare, prepare_all
 from nasbench_rec.registry import resolve_dataset
 from nasbench_rec.stages import Stages
 from nasbench_rec.unit import DataRef, data_ref
@@ -33,17 +33,17 @@ def ref(folder: Path, **settings: object) -> DataRef:
 def test_it_is_prepared_once_and_found_without_its_files(tmp_path: Path) -> None:
     source = write(tmp_path / "raw")
     wanted = ref(source)
-    first = Pipeline(Stages(tmp_path / "stages"), source).prepare(wanted)
+    first = prepare(wanted, Stages(tmp_path / "stages"), source)
     (source / "train.txt").unlink()
     stages = Stages(tmp_path / "stages")
-    again = Pipeline(stages, None).prepare(wanted)
+    again = prepare(wanted, stages, None)
     assert again.fingerprint == first.fingerprint
     assert [use.reused for use in stages.used] == [True]
 
 
 def test_the_manifest_tells_where_data_come_from_and_how_they_were_made(tmp_path: Path) -> None:
     source = write(tmp_path / "raw")
-    data = Pipeline(Stages(tmp_path / "stages"), source).prepare(ref(source))
+    data = prepare(ref(source), Stages(tmp_path / "stages"), source)
     manifest = json.loads(next((tmp_path / "stages" / "prepare").glob("*/manifest.json")).read_text())
     assert manifest["fingerprint"] == data.fingerprint
     assert list(manifest["origin"]["source"]) == ["train.txt"]
@@ -58,27 +58,27 @@ def test_the_manifest_tells_where_data_come_from_and_how_they_were_made(tmp_path
 
 def test_changed_source_files_are_refused_until_they_are_accepted(tmp_path: Path) -> None:
     source, stages = write(tmp_path / "raw"), tmp_path / "stages"
-    first = Pipeline(Stages(stages), source).prepare(ref(source))
+    first = prepare(ref(source), Stages(stages), source)
     write(source, seed=1)
     changed = ref(source)
     with pytest.raises(
         DataError, match=r"'criteo.*' in .*raw have changed.*prepared.*another --store.*--replace"
     ):
-        Pipeline(Stages(stages), source).prepare(changed)
+        prepare(changed, Stages(stages), source)
     assert len(list((stages / "prepare").iterdir())) == 1, "nothing half-written"
-    accepted = Pipeline(Stages(stages), source).prepare(changed, replace=True)
+    accepted = prepare(changed, Stages(stages), source, replace=True)
     assert accepted.fingerprint != first.fingerprint
-    assert Pipeline(Stages(stages), source).prepare(changed).fingerprint == accepted.fingerprint
+    assert prepare(changed, Stages(stages), source).fingerprint == accepted.fingerprint
     write(source)
     with pytest.raises(DataError, match="have changed"):
-        Pipeline(Stages(stages), source).prepare(ref(source))
+        prepare(ref(source), Stages(stages), source)
 
 
 def test_another_encoding_of_the_same_files_stands_beside(tmp_path: Path) -> None:
     source = write(tmp_path / "raw")
-    pipeline = Pipeline(Stages(tmp_path / "stages"), source)
-    found = {pipeline.prepare(ref(source, **settings)).fingerprint for settings in ({}, {"min_count": 80})}
-    assert len(found) == 2
+    stages = Stages(tmp_path / "stages")
+    made = (ref(source, **settings) for settings in ({}, {"min_count": 80}))
+    assert len({prepare(one, stages, source).fingerprint for one in made}) == 2
 
 
 def test_files_that_are_refused_leave_no_trace(tmp_path: Path) -> None:
@@ -86,10 +86,10 @@ def test_files_that_are_refused_leave_no_trace(tmp_path: Path) -> None:
     lines = (source / "train.txt").read_text().splitlines()
     (source / "train.txt").write_text("\n".join([*lines, "2" + lines[0][1:]]) + "\n")
     with pytest.raises(DataError, match=r"train\.txt, line 301, column 'label': found '2'"):
-        Pipeline(Stages(stages), source).prepare(ref(source))
+        prepare(ref(source), Stages(stages), source)
     assert not list((stages / "prepare").iterdir())
     write(source)
-    Pipeline(Stages(stages), source).prepare(ref(source))
+    prepare(ref(source), Stages(stages), source)
 
 
 def test_progress_is_told_step_by_step_up_to_the_end(tmp_path: Path) -> None:

@@ -14,12 +14,12 @@ import pytest
 from nasbench_rec.studies.execute import Workers, execute
 from nasbench_rec.studies.leaderboard import (
     Leaderboard,
-    parse_settings,
     read_leaderboard,
     shipped,
     shipped_names,
 )
 
+from nasbench_rec.config import parse_settings
 from nasbench_rec.errors import ConfigError, DataError
 from nasbench_rec.store import Store
 
