@@ -39,7 +39,7 @@ class KDD12Config(ClickConfig):
     """How KDD12 is encoded and split."""
 
     impression: bool | None = setting(
-        None, "make a field of Impression; by default as the recipe", "optfs, pep, autodim: yes; ours: no"
+        None, "make a field of Impression; by default as the recipe", "optfs: yes; ours: no"
     )
     profile: bool = setting(
         False, "join gender and age from userid_profile.txt", "AutoInt's preprocessing joins them"
@@ -69,7 +69,7 @@ class KDD12(ClickLog):
     layout = TextLayout(COLUMNS, separator="\t", header=False, label="Click")
     label = Label("Click", positive=1)
     # Least counts: OptEmbed's older default 10, MPE 2; what OptFS' tables use is not in its code.
-    counts: ClassVar[dict[str, int]] = {"ours": 10, "autodim": 10, "optfs": 2, "pep": 10}
+    counts: ClassVar[dict[str, int]] = {"ours": 10, "optfs": 2}
 
     def __init__(self, config: KDD12Config) -> None:
         super().__init__(config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -653,6 +654,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(verb.run())
     except NasbenchError as error:
         _fail(str(error))
+    except BrokenPipeError:  # whoever reads the output has enough, as `| head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     except KeyboardInterrupt:
         _fail("stopped; the same command continues where it was.", 130)
 

@@ -63,7 +63,8 @@ def dataset_names() -> list[str]:
 def _load(group: str, kind: str, name: str) -> Any:
     points = _points(group)
     if name not in points:
-        raise ConfigError(unknown(kind, name, points))
+        hint = " Or the path of a table's TOML file." if group == DATASETS else ""
+        raise ConfigError(unknown(kind, name, set(points) - {TABLE}) + hint)
     try:
         return points[name].load()
     except Exception as error:  # noqa: BLE001 - whatever third-party code raises while it is imported

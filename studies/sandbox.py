@@ -251,7 +251,10 @@ class _Child:
         self.words = (self.words + data)[-WORDS:]
 
     def memory(self) -> int:
-        """Return the resident memory of the process and its children."""
+        """Return the resident memory of the process and its children, without pages of mapped files.
+
+        The system takes those back when it needs them: a data set larger than the limit may be mapped.
+        """
         import psutil
 
         total = 0
@@ -259,7 +262,8 @@ class _Child:
             process = psutil.Process(self._process.pid)
             for one in (process, *process.children(recursive=True)):
                 with suppress(psutil.Error):
-                    total += one.memory_info().rss
+                    found = one.memory_info()
+                    total += found.rss - getattr(found, "shared", 0)
         return total
 
     def death(self) -> str:

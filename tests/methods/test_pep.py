@@ -124,9 +124,12 @@ def test_thresholds_cut_and_one_search_serves_nested_budgets_from_the_true_start
 
 
 def test_pruning_by_thresholds_beats_random_entries(bench) -> None:
-    b = bench("pep")
-    mask = bench("random-mask")
-    assert b.auc(b.derive(ratio=0.5)) > mask.auc(mask.derive(ratio=0.5)) + 0.002
+    """In the mean of three seeds: one alone moves by more than the difference from one processor to another."""
+    lead = []
+    for seed in range(3):
+        b, mask = bench("pep", seed=seed), bench("random-mask", seed=seed)
+        lead.append(b.auc(b.derive(ratio=0.2)) - mask.auc(mask.derive(ratio=0.2)))
+    assert sum(lead) / len(lead) > 0.002
 
 
 def test_settings_that_make_no_sense() -> None:
