@@ -193,8 +193,8 @@ def _reason(error: RequestException | LostError) -> str:
         return "the connection was lost"
     if error.response is not None:
         return f"the server answers {error.response.status_code} {error.response.reason}"
-    last = str(error).rsplit(": ", 1)[-1].strip(")'\" ")
-    return f"no connection: {last}"
+    # The innermost of requests' nested causes.
+    return "no connection: " + re.sub("[\"']\\)+$", "", str(error).rsplit(": ", 1)[-1])
 
 
 def _kept(part: Path) -> str:

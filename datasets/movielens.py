@@ -371,7 +371,7 @@ class MovieLensLatest(MovieLens):
     info: ClassVar[DatasetInfo] = DatasetInfo(
         name="movielens-latest",
         title="MovieLens latest (complete or small), rating >= 4",
-        rows="about 33,000,000 in all (2023), 100,836 of the small one; 8 : 1 : 1",
+        rows="about 33,000,000 in all (small: 100,836)",
         licence="GroupLens' licence, in the archive's README",
         source=(
             f"download {URL}/ml-latest.zip or {URL}/ml-latest-small.zip and give the folder with the archive, or with "
@@ -425,7 +425,7 @@ class Commonest:
         found = cells.rename("value").value_counts(name="rows")
         if self._counts is not None:
             found = pl.concat([self._counts, found]).group_by("value").sum()
-        found = found.sort("rows", "value", descending=True)
+        found = found.top_k(_KEPT + 1, by="rows").sort("rows", descending=True)
         if len(found) > _KEPT:
             found = found.head(_KEPT).with_columns(pl.col("rows") - found["rows"][_KEPT])
         self._counts, self.rows = found.filter(pl.col("rows") > 0), self.rows + len(cells)

@@ -12,13 +12,13 @@ import tempfile
 import zipfile
 import zlib
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import ClassVar
 
-from nasbench_rec.datasets._batches import complete
+from nasbench_rec.datasets._batches import Batch, complete, refuse
 from nasbench_rec.datasets._clicks import setting
 from nasbench_rec.datasets._download import fetch
 from nasbench_rec.datasets._encode import Recipe, encode
@@ -57,6 +57,8 @@ class RecZoo(StreamedSource):
     """Those of the header; `label` and the fields."""
     folders: ClassVar[tuple[str, ...]]
     """Where the files are looked for, below the user's data folder; the last is the published name."""
+    labels: ClassVar[tuple[str, ...]] = ("0", "1")
+    """How the files write labels."""
     Config: ClassVar[type] = RecZooConfig
     config: RecZooConfig
 
@@ -84,7 +86,13 @@ class RecZoo(StreamedSource):
             source=str(files[SPLITS[0]].path.parent),
             files={path.name: source_hash([path]) for path in _paths(files)},
         )
-        encode(recipe, complete(batches, self.columns), folder, progress)
+        encode(recipe, self._checked(batches), folder, progress)
+
+    def _checked(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """Refuse missing cells, and labels that these files do not have."""
+        for batch in complete(batches, self.columns):
+            refuse(batch, ~batch.frame["label"].is_in(self.labels), "label", "0 or 1")
+            yield batch
 
     @classmethod
     def download(cls, folder: Path) -> None:
@@ -101,6 +109,7 @@ class RecZoo(StreamedSource):
             logger.info("%s is there already, checksums agree", target)
             return
         # The archive has no published checksum; its files have, and are checked when they are unpacked.
+        mine = (target / cls._archive()).exists()  # the user's own, which stays
         archive = fetch(url, target / cls._archive(), None, cls.info.source)
         try:
             cls._unpack(archive, target)
@@ -108,10 +117,9 @@ class RecZoo(StreamedSource):
             raise DataError(
                 f"{target} cannot be written ({error.strerror or error}); make room there"
             ) from error
-        except DataError:
-            archive.unlink()
-            raise
-        archive.unlink()
+        finally:
+            if not mine:
+                archive.unlink()
 
     @classmethod
     def _unpack(cls, archive: Path, target: Path) -> None:
@@ -119,7 +127,8 @@ class RecZoo(StreamedSource):
         url, md5 = cls.published()
         with tempfile.TemporaryDirectory(dir=target) as scratch:
             for name, path in _members(archive, list(md5), Path(scratch), url, cls.info.source).items():
-                _check_md5(path, md5[name], "the published file has changed or the transfer was broken")
+                remedy = f"it has changed there, or {archive.name} was broken on its way: try again"
+                _check_md5(path, md5[name], remedy, str(SourceFile(archive, name)))
             for name in md5:
                 (Path(scratch) / name).replace(target / name)
 
@@ -182,7 +191,9 @@ class MovieLensLatestX1(RecZoo):
             "archive, or with its train.csv, valid.csv and test.csv, as --source or --data-dir"
         ),
     )
+    # As in BARS' convert_movielenslatest_x1.py; whether its labels came as whole numbers is not known.
     columns = ("label", "user_id", "item_id", "tag_id")
+    labels = ("0", "1", "0.0", "1.0")
     folders = (".", "movielens-latest-x1", "MovielensLatest_x1")
 
     @classmethod
@@ -210,9 +221,9 @@ def _members(archive: Path, names: list[str], folder: Path, url: str, by_hand: s
     return {name: folder / name for name in names}
 
 
-def _check_md5(path: Path, expected: str, remedy: str) -> None:
+def _check_md5(path: Path, expected: str, remedy: str, shown: str = "") -> None:
     found = file_hash([path], "md5")
     if found != expected:
         raise DataError(
-            f"{path} is not the published {path.name}: MD5 {found}, expected {expected}; {remedy}"
+            f"{shown or path} is not the published {path.name}: MD5 {found}, expected {expected}; {remedy}"
         )

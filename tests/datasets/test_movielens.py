@@ -4,6 +4,7 @@ import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def write(folder: Path, packed: bool = False, end: str = "\n") -> Path:
     return folder
 
 
-def prepare(source: Path | None, **settings: int) -> Dataset:
+def prepare(source: Path | None, **settings: Any) -> Dataset:
     return MovieLens1M(MovieLensConfig(**settings)).prepare(source)
 
 
@@ -218,11 +219,97 @@ def test_a_download_that_fails_says_what_to_do(tmp_path: Path, monkeypatch: pyte
     assert not list(tmp_path.rglob("*.zip"))
 
 
-def test_the_real_files_are_what_their_owners_say() -> None:
+AUTODIM = ("movie", "genres", "year", "user", "occupation", "age", "gender", "zip")
+
+
+def test_the_autodim_recipe_has_its_own_fields(tmp_path: Path) -> None:
+    data, lines = prepare(write(tmp_path), recipe="autodim"), files()
+    assert [f.name for f in data.fields] == list(AUTODIM)
+    assert all(f.columns == 1 for f in data.fields)
+    users = {cells[0]: cells[1:] for cells in (line.split("::") for line in lines["users.dat"])}
+    genres = {line.split("::")[0]: line.split("::")[2] for line in lines["movies.dat"]}
+    expected = set()
+    for line in lines["ratings.dat"]:
+        user, movie, rating, _ = line.split("::")
+        gender, age, job, code = users[user]
+        expected.add(
+            (movie, genres[movie], "1999", user, job, age, gender, code[:5], float(int(rating) >= 4))
+        )
+    words = data.vocabularies
+    found = {
+        (*(words[f.name][i] for f, i in zip(data.fields, row, strict=True)), float(label))
+        for split in SPLITS
+        for row, label in zip(data.split(split).ids.tolist(), data.split(split).labels, strict=True)
+    }
+    assert found == expected
+    assert data.origin["encoding"]["learn"] == "all"
+
+
+def test_a_year_is_the_titles_end_and_a_zip_its_first_letters(tmp_path: Path) -> None:
+    write(tmp_path)
+    lines = files()
+    titles = ["1968 (1969) (2001)", "2010", "(1984) again", "Old (1932) "]
+    for place, title in enumerate(titles):
+        movie, _, genres = lines["movies.dat"][place].split("::")
+        lines["movies.dat"][place] = f"{movie}::{title}::{genres}"
+    (tmp_path / "movies.dat").write_text("\n".join(lines["movies.dat"]), encoding="latin-1")
+    lines["users.dat"][0] = lines["users.dat"][0].rsplit("::", 1)[0] + "::98107-2117"
+    (tmp_path / "users.dat").write_text("\n".join(lines["users.dat"]), encoding="latin-1")
+    data = prepare(tmp_path, recipe="autodim")
+    assert sorted(data.vocabularies["year"][1:]) == ["1932", "1999", "2001", "<missing>"]
+    assert "98107" in data.vocabularies["zip"]
+
+
+def test_recipes_and_splits_are_checked() -> None:
+    with pytest.raises(ConfigError, match="unknown recipe 'autodom'; did you mean 'autodim'"):
+        MovieLens1M(MovieLensConfig(recipe="autodom"))
+    with pytest.raises(ConfigError, match="unknown split 'random'"):
+        MovieLensConfig(split="random")
+
+
+def test_a_split_by_time_needs_times(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"ratings\.dat, column 'time': '0' in 100% of the rows"):
+        prepare(write(tmp_path), split="time")
+
+
+@pytest.fixture(scope="module")
+def real() -> Path:
     folder = os.environ.get("NASBENCH_REC_DATA")
     if folder is None:
         pytest.skip("set NASBENCH_REC_DATA to a folder with movielens-1m/ to test on the real files")
-    data = prepare(Path(folder))
+    return Path(folder)
+
+
+def test_the_real_files_give_the_published_autodim_sizes(real: Path) -> None:
+    data = prepare(real, recipe="autodim")
+    sizes = [f.cardinality - 1 for f in data.fields]
+    assert sizes == [3706, 301, 81, 6040, 21, 7, 2, 3402] and sum(sizes) == 13_560
+    assert all((data.split(name).ids > 0).all() for name in SPLITS)
+
+
+def test_the_real_times_are_refused(real: Path) -> None:
+    """Half of them are 0 in the copy that the tests have."""
+    try:
+        data = prepare(real, split="time")
+    except DataError as error:
+        assert "ratings.dat, column 'time': '0' in 51% of the rows" in str(error)
+    else:
+        assert len(data.split("test")) == pytest.approx(100_021, abs=100)
+
+
+def test_the_real_files_encode_as_they_always_did(real: Path) -> None:
+    expected = "354792b010b222f845b129666827faaf2081914cf368e72eb7b88b48c985dd4a"
+    assert prepare(real).fingerprint == expected
+
+
+def test_a_real_split_by_user_has_no_user_twice(real: Path) -> None:
+    data = prepare(real, split="user")
+    assert sum(len(data.split(name)) for name in SPLITS) == 1_000_209
+    assert (data.split("valid").ids[:, 0] == 0).all() and (data.split("test").ids[:, 0] == 0).all()
+
+
+def test_the_real_files_are_what_their_owners_say(real: Path) -> None:
+    data = prepare(real)
     sizes = [len(data.split(name)) for name in SPLITS]
     assert sum(sizes) == 1_000_209 and np.array(sizes) / sum(sizes) == pytest.approx(
         [0.8, 0.1, 0.1], abs=0.002
