@@ -51,7 +51,7 @@ class Table(StreamedSource):
     the table.
     """
 
-    info: DatasetInfo = DatasetInfo(
+    info: ClassVar[DatasetInfo] = DatasetInfo(
         name="table",
         title="a table of your own (CSV, TSV, Parquet, libsvm)",
         rows="any",
@@ -65,7 +65,7 @@ class Table(StreamedSource):
     def __init__(self, config: TableConfig, place: Path | None = None, where: str = "") -> None:
         super().__init__(config)
         self._place, self._where = place, where or f"data set {config.name!r}"
-        self.info = dataclasses.replace(
+        self.info = dataclasses.replace(  # type: ignore[misc]  # each table's is its own
             type(self).info, name=config.name, title=config.name, protocol={**PROTOCOL, **config.protocol}
         )
 

@@ -16,6 +16,7 @@ from nasbench_rec.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
+    import polars as pl
     import pyarrow as pa
 
 VOCABULARIES = "vocabularies.parquet"
@@ -84,8 +85,8 @@ class VocabularyFile:
     def append(
         self,
         field: str,
-        values: Sequence[str],
-        kinds: Sequence[str] | None = None,
+        values: Sequence[str] | pl.Series,
+        kinds: Sequence[str] | pl.Series | None = None,
         counts: np.ndarray | None = None,
     ) -> None:
         """Write the values of a field's ids 0, 1, ...; in pieces, so that a large field needs no second copy."""

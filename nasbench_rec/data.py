@@ -37,6 +37,7 @@ from nasbench_rec.errors import DataError, SealedError, unknown
 
 if TYPE_CHECKING:
     import pandas as pd
+    import polars as pl
 
 SPLITS = ("train", "valid", "test")
 MANIFEST_VERSION = 2
@@ -285,8 +286,8 @@ class DatasetWriter:
     def vocabulary(
         self,
         field: str,
-        values: Sequence[str],
-        kinds: Sequence[str] | None = None,
+        values: Sequence[str] | pl.Series,
+        kinds: Sequence[str] | pl.Series | None = None,
         counts: np.ndarray | None = None,
     ) -> None:
         """Write the raw value of each id of a field; see `Dataset.vocabulary` for `kinds` and `counts`."""
@@ -320,7 +321,8 @@ class DatasetWriter:
 
     def abandon(self) -> None:
         """Close what is open; what was written stays and is of no use."""
-        for file in (self._words, *self._files.values()):
+        self._words.abandon()
+        for file in self._files.values():
             file.abandon()
 
 
@@ -421,7 +423,7 @@ class DatasetSource(ABC):
     folder, None for data that is generated.
     """
 
-    info: DatasetInfo
+    info: ClassVar[DatasetInfo]
     generated: ClassVar[bool] = False
     """Whether the data are made by a program, and not read from files."""
     Config: ClassVar[type]

@@ -28,7 +28,7 @@ def prepare(
     """
     source = resolve_dataset(ref.name, ref.config)
     place = Path(ref.place) if ref.place else data_dir
-    noted = stages.root / "sources" / f"{content_key([ref.name, ref.config])}.json"
+    noted = stages.root / "sources" / f"{content_key([ref.name, ref.encoding])}.json"
     if not source.generated and not replace and noted.is_file():
         _check_source(ref, stages, place, json.loads(noted.read_text()))
 

@@ -16,6 +16,7 @@ from nasbench_rec.protocol import Protocol
 from nasbench_rec.registry import (
     Method,
     code_of,
+    dataset_names,
     is_table,
     method_class,
     resolve_dataset,
@@ -42,7 +43,12 @@ class DataRef:
     @property
     def key(self) -> str:
         """The key of the prepare stage."""
-        return content_key([ENGINE, self.name, self.source, self.config])
+        return content_key([ENGINE, self.name, self.source, self.encoding])
+
+    @property
+    def encoding(self) -> dict[str, Any]:
+        """The configuration without what is said of training: that makes no other data."""
+        return {k: v for k, v in self.config.items() if k != "protocol"}
 
     @property
     def label(self) -> str:
@@ -143,6 +149,10 @@ def data_ref(name: str, data_dir: Path | None, settings: Mapping[str, Any] | Non
     source = resolve_dataset(name, settings)
     place = source.place or data_dir
     own = f"table:{source.info.name}" if is_table(name) else name
+    if is_table(name) and source.info.name in dataset_names():
+        raise ConfigError(
+            f"{name}: name = {source.info.name!r} is that of a registered data set; take another."
+        )
     found = str(source.place.resolve()) if source.place else None
     return DataRef(own, source.source_fingerprint(place), plain(source.config), found)
 
