@@ -48,8 +48,9 @@ def refuse(batch: Batch, wrong: pl.Series, column: str, expected: str, remedy: s
     if wrong.any():
         row = int(wrong.arg_max() or 0)
         cell = batch.frame[column][row]
+        shown = repr("" if cell is None else cell)
         raise DataError(
-            f"{batch.where(row)}, column {column!r}: found {'' if cell is None else cell!r}, "
+            f"{batch.where(row)}, column {column!r}: found {shown if len(shown) < 100 else shown[:96] + '...'}, "
             f"expected {expected}; {remedy or f'mend it or {AGAIN}'}"
         )
 
@@ -65,11 +66,15 @@ def complete(batches: Iterator[Batch], columns: Sequence[str]) -> Iterator[Batch
 def ahead(items: Iterator[T]) -> Generator[T]:
     """Yield the items, the next one being made by another thread meanwhile: parsing and encoding overlap.
 
-    Close it where it may not come to its end, so that nothing is made any more.
+    Close it where it may not come to its end; then what makes the items is closed, too.
     """
     end: Any = object()
-    with ThreadPoolExecutor(1) as pool:
-        pending = pool.submit(next, items, end)
-        while (item := pending.result()) is not end:
+    try:
+        with ThreadPoolExecutor(1) as pool:
             pending = pool.submit(next, items, end)
-            yield item
+            while (item := pending.result()) is not end:
+                pending = pool.submit(next, items, end)
+                yield item
+    finally:
+        if isinstance(items, Generator):
+            items.close()

@@ -2,8 +2,7 @@
 
 A column goes through three phases. `add` takes the cells of a batch and appends provisional codes to a file of its
 own. `learn` counts the codes in the rows that vocabularies are learnt from and gives each an id. `ids` returns the
-final ids of a block of rows. Only dictionaries of distinct values are held in memory, those of one column at a time
-while ids are given.
+final ids of a block of rows. Only distinct values are held in memory, and given up column by column as ids are given.
 """
 
 from __future__ import annotations
@@ -54,9 +53,20 @@ class Dictionary:
 
     def texts(self, codes: np.ndarray) -> pl.Expr:
         """Return the texts of codes."""
-        import polars as pl
+        return _texts(codes, self._type)
 
-        return pl.lit(pl.Series(codes.astype(np.uint32))).cat.to(self._type).cast(pl.String)
+
+def _texts(codes: np.ndarray, of: pl.DataType) -> pl.Expr:
+    import polars as pl
+
+    return pl.lit(pl.Series(codes.astype(np.uint32))).cat.to(of).cast(pl.String)
+
+
+def named(column: str) -> pl.Expr:
+    """Return the column of this very name: `pl.col` takes "*" for all columns."""
+    import polars.selectors as cs
+
+    return cs.by_name(column)
 
 
 class Spool:
@@ -158,10 +168,8 @@ class TextCoder(Coder):
 
     def expression(self) -> pl.Expr:
         """Return the codes of the cells' texts."""
-        import polars as pl
-
         assert self._dictionary is not None
-        return self._dictionary.codes(self._text(pl.col(self.name))).alias(self.name)
+        return self._dictionary.codes(self._text(named(self.name))).alias(self.name)
 
     def _text(self, cell: pl.Expr) -> pl.Expr:
         import polars as pl
@@ -195,7 +203,7 @@ class TextCoder(Coder):
             self.missing += len(places) - int(np.count_nonzero(places))
             # Codes that train does not have count, too: ids are looked up for all rows.
             size = int(places.max(initial=0)) + 1
-            counts = _tallied(counts, places if train is None else places[train[part]], size)
+            counts = _tallied(counts, places, size, None if train is None else train[part])
         return np.concatenate([counts[1:], counts[:1]])
 
     def ids(self, part: slice) -> np.ndarray:
@@ -203,12 +211,11 @@ class TextCoder(Coder):
         return self.lookup[self.spool[part] + np.uint32(1)][:, None]
 
 
-def _tallied(counts: np.ndarray, codes: np.ndarray, size: int) -> np.ndarray:
-    """Return the counts with those of more codes; memory is that of the distinct values."""
+def _tallied(counts: np.ndarray, codes: np.ndarray, size: int, train: np.ndarray | None) -> np.ndarray:
+    """Return the counts with those of more codes in the rows of train; memory is that of the distinct values."""
     if size > len(counts):
         counts = np.concatenate([counts, np.zeros(size - len(counts), np.int64)])
-    for start in range(0, len(codes), 1 << 20):
-        np.add.at(counts, codes[start : start + (1 << 20)], 1)
+    np.add.at(counts, codes, 1 if train is None else train.astype(np.int64))
     return counts
 
 
@@ -244,22 +251,21 @@ def _row(like: pl.DataFrame, code: int, value: str, count: int) -> pl.DataFrame:
 class NumberCoder(TextCoder):
     """A numeric column in buckets by a formula: the bucket's number is the text."""
 
-    _texts: Dictionary
-
     def expression(self) -> pl.Expr:
-        """Return codes of the cells' texts that hold for one batch: each text is converted once only."""
+        """Return the cells' texts, numbered for one batch alone: each text is converted once only."""
         import polars as pl
 
-        self._texts = Dictionary()
-        return self._texts.codes(pl.col(self.name).cast(pl.String)).alias(self.name)
+        return named(self.name).cast(pl.String).cast(pl.Categorical(pl.Categories.random()))
 
     def add(self, codes: pl.Series, batch: Batch) -> None:
         """Append the codes of the buckets; DataError where a cell is no finite number."""
         import polars as pl
 
         assert self._dictionary is not None
-        places = codes.to_numpy() + np.uint32(1)  # a missing cell wraps around to 0
-        texts = self._texts.texts(np.arange(int(places.max(initial=0))))
+        places = codes.to_physical().fill_null(_NULL).to_numpy() + np.uint32(
+            1
+        )  # a missing cell wraps around to 0
+        texts = _texts(np.arange(int(places.max(initial=0))), codes.dtype)
         found = pl.select(code=self._dictionary.codes(self._bucket(texts)), wrong=not_numbers(texts))
         if found["wrong"].any():
             check_numbers(batch, self.name)
@@ -273,7 +279,7 @@ class NumberCoder(TextCoder):
         if self.encoding.zero == "missing":
             number = pl.when(number != 0).then(number)
         if self.encoding.numeric == "as-is":
-            return (number + 0.0).cast(pl.String).str.strip_suffix(".0")  # 0.0 is added for -0.0
+            return number.cast(pl.String).str.strip_suffix(".0").replace("-0", "0")
         low = (number - 2).floor() if self.encoding.numeric == "log-squared" else number
         whole = pl.when(number > 2).then((number.log() ** 2).floor()).otherwise(low)
         return whole.clip(-_HUGE, _HUGE).cast(pl.Int64).cast(pl.String)
@@ -288,7 +294,7 @@ class QuantileCoder(TextCoder):
         """Return the numbers; NaN where missing."""
         import polars as pl
 
-        number = numbers(pl.col(self.name))
+        number = numbers(named(self.name))
         if self.encoding.zero == "missing":
             number = pl.when(number != 0).then(number)
         return number.fill_null(float("nan")).alias(self.name)
@@ -309,7 +315,7 @@ class QuantileCoder(TextCoder):
         counts = np.zeros(len(self._cuts) + 2, np.int64)
         for part in self.spool.blocks():
             codes = self._codes(part)
-            counts = _tallied(counts, codes if train is None else codes[train[part]], len(counts))
+            counts = _tallied(counts, codes, len(counts), None if train is None else train[part])
         return self._numbered(np.roll(counts, -1), self._labels())
 
     def _known(self, train: np.ndarray | None) -> np.ndarray:
@@ -328,7 +334,7 @@ class QuantileCoder(TextCoder):
         """Return the buckets' names, in the order of the buckets."""
         import polars as pl
 
-        ends = ["-inf", *(repr(cut).removesuffix(".0") for cut in self._cuts.tolist()), "inf"]
+        ends = ["-inf", *(repr(cut + 0.0).removesuffix(".0") for cut in self._cuts.tolist()), "inf"]
         names = [f"[{low}, {high})" for low, high in zip(ends, ends[1:], strict=False)]
         dictionary = Dictionary()
         pl.select(dictionary.codes(pl.lit(pl.Series(names))))
@@ -421,15 +427,13 @@ def not_numbers(cell: pl.Expr) -> pl.Expr:
     """Return whether a cell is neither missing nor a finite number."""
     import polars as pl
 
-    found = cell.cast(pl.Float64, strict=False)
+    found = cell.cast(pl.String).cast(pl.Float64, strict=False)  # truth values and dates are no numbers
     return (found.is_null() & cell.is_not_null()) | found.is_infinite().fill_null(False)
 
 
 def check_numbers(batch: Batch, name: str) -> None:
     """Refuse cells that are neither missing nor finite numbers."""
-    import polars as pl
-
-    wrong = batch.frame.select(not_numbers(pl.col(name))).to_series()
+    wrong = batch.frame.select(not_numbers(named(name))).to_series()
     refuse(batch, wrong, name, "a finite number", "mend it, or call the column categorical")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,7 @@ def encode(recipe: Recipe, batches: Iterator[Batch], folder: Path, progress: OnP
     DataError names file, line, column and value of what is wrong; then, or where anything else fails, the scratch
     files are removed and what else was written is of no use.
     """
+    _check_names(recipe)
     scratch = folder / _SCRATCH
     with disk(scratch):
         scratch.mkdir()
@@ -79,20 +80,44 @@ def encode(recipe: Recipe, batches: Iterator[Batch], folder: Path, progress: OnP
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def _check_names(recipe: Recipe) -> None:
+    """Refuse names that Polars takes for patterns, even those of a single series."""
+    for name in (recipe.label.column, *(c.name for c in recipe.columns), *recipe.split.columns):
+        if name.startswith("^") and name.endswith("$"):
+            raise DataError(
+                f"{recipe.source}, column {name!r}: a name between ^ and $ is a pattern here; rename it"
+            )
+
+
 def _read(recipe: Recipe, coders: Sequence[Coder], batches: Iterator[Batch]) -> _Read:
     """Take all rows: labels, split keys and provisional codes."""
     labels, keys = [], []
     with closing(ahead(batches)) as coming:
         for batch in coming:
-            labels.append(read_labels(batch, recipe.label))
-            if (key := keys_of(recipe.split, batch)) is not None:
-                keys.append(key)
-            _add(coders, batch)
+            with _convertible(batch):
+                labels.append(read_labels(batch, recipe.label))
+                if (key := keys_of(recipe.split, batch)) is not None:
+                    keys.append(key)
+                _add(coders, batch)
     if not labels:
         raise DataError(f"{recipe.source} has no rows; {AGAIN}")
     for one in coders:
         one.finish_reading()
     return _Read(np.concatenate(labels), np.concatenate(keys) if keys else None)
+
+
+@contextmanager
+def _convertible(batch: Batch) -> Iterator[None]:
+    """Turn what Polars cannot convert at all into a DataError."""
+    import polars as pl
+
+    try:
+        yield
+    except pl.exceptions.PolarsError as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(
+            f"{batch.where(0)} and below: {reason}; leave the column out, or write it as text"
+        ) from error
 
 
 def _add(coders: Sequence[Coder], batch: Batch) -> None:
@@ -114,15 +139,11 @@ def read_labels(batch: Batch, label: Label) -> np.ndarray:
     """Return the labels of a batch, uint8 [n]; DataError where one is not 0 or 1, or not a number."""
     import polars as pl
 
-    cells = batch.frame[label.column]
+    # As text, too, a label may be 1.0: so writes who had numbers.
+    values = batch.frame[label.column].cast(pl.Float64, strict=False)
     if label.positive is not None:
-        values = cells.cast(pl.Float64, strict=False)
-        refuse(batch, values.is_null() | values.is_nan(), label.column, "a number")
+        refuse(batch, ~values.is_finite().fill_null(False), label.column, "a number")
         return (values >= label.positive).to_numpy().astype(np.uint8)
-    if cells.dtype == pl.String:
-        refuse(batch, ~cells.is_in(["0", "1"]).fill_null(False), label.column, "0 or 1")
-        return (cells == "1").to_numpy().astype(np.uint8)
-    values = cells.cast(pl.Float64, strict=False)
     refuse(batch, ~values.is_in([0.0, 1.0]).fill_null(False), label.column, "0 or 1")
     return values.to_numpy().astype(np.uint8)
 
@@ -256,12 +277,15 @@ def _origin(
 def _notes(recipe: Recipe, name: str, about: Mapping[str, Any]) -> Iterable[str]:
     """Yield what the user should know of a field: that it tells nothing, or nothing known in test."""
     where = f"{recipe.source}, column {name!r}"
+    unseen = about["unseen"]["test"]
+    if recipe.encoding.missing == "rare" and about["kind"] != "multi":
+        unseen -= about["missing"]  # they share an id
     if about["values"] < 2 and about["rare_values"] == 0 and about["missing"] == 0:
         yield f"{where}: a single value in train; the field tells nothing: leave it out"
     elif about["values"] == 0:
         yield f"{where}: every value is rarer than min_count; the field tells nothing: lower min_count"
-    elif about["unseen"]["test"] > 0.5:
+    elif unseen > 0.5:
         yield (
-            f"{where}: {about['unseen']['test']:.0%} of the test rows have a value that is rare or unseen in "
+            f"{where}: {unseen:.0%} of the test rows have a value that is rare or unseen in "
             "train; a split by group or time may explain it, otherwise leave the field out"
         )

@@ -68,9 +68,7 @@ class Encoding:
         for name in ("min_count", "numeric_min_count"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ConfigError(
-                    f"{name} is {value}; it must be 1 (each value of train has an id) or more"
-                )
+                raise ConfigError(f"{name} is {value}; it must be 1 (each value of train has an id) or more")
         if not 2 <= self.quantiles <= 10_000:
             raise ConfigError(f"quantiles is {self.quantiles}; it must be 2 to 10000")
 
@@ -143,4 +141,6 @@ class SplitRule:
         least, most = {"group": (1, None), "pair": (2, 2), "time": (1, 1)}.get(self.rule, (0, None))
         if len(self.columns) < least or (most and len(self.columns) > most):
             some = {"pair": "two columns", "time": "one column"}.get(self.rule, "at least one column")
-            raise ConfigError(f"split rule {self.rule!r} needs {some}; got {', '.join(self.columns) or 'none'}")
+            raise ConfigError(
+                f"split rule {self.rule!r} needs {some}; got {', '.join(self.columns) or 'none'}"
+            )

@@ -94,10 +94,10 @@ def _times(batch: Batch, column: str) -> np.ndarray:
         numbers = cells.cast(pl.Float64, strict=False)
         if numbers.null_count() == len(numbers):
             numbers = _dates(cells)
-    elif cells.dtype.is_temporal():
+    elif cells.dtype in (pl.Date, pl.Datetime):  # of several files, one may have other units
         numbers = cells.cast(pl.Datetime("us")).cast(pl.Float64)
     else:
-        numbers = cells.cast(pl.Float64, strict=False)
+        numbers = cells.to_physical().cast(pl.Float64, strict=False)
     refuse(
         batch, numbers.is_null() | numbers.is_nan(), column, "a number, or a date such as 2024-05-31 12:00:00"
     )
@@ -136,7 +136,7 @@ def assign(rule: SplitRule, rows: int, keys: np.ndarray | None, source: str) -> 
         if not (which == number).any():
             raise DataError(
                 f"{source}: split rule {rule.rule!r} leaves {name} empty ({rows:,} rows"
-                + (f", by {', '.join(rule.columns)}" if rule.columns else "")
+                + (f", by {', '.join(map(repr, rule.columns))}" if rule.columns else "")
                 + "); give more rows, other shares or another rule"
             )
     return which

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from nasbench_rec.datasets._batches import Batch
-from nasbench_rec.datasets._files import AGAIN, SourceFile, text_blocks
+from nasbench_rec.datasets._files import AGAIN, SourceFile, counted, text_blocks
 
 from nasbench_rec.data import OnProgress, silent
 from nasbench_rec.errors import DataError, unknown
 
 logger = logging.getLogger(__name__)
 
-_UNIT = "\x1f"
-"""Stands for a separator of several bytes: a control character made for this."""
+_UNITS = "\x1f\x1e\x1d\x1c\x02\x01"
+"""One that is not in the text stands for a separator of several bytes: control characters made for this."""
 _NAMED = 8
 """Errors name the columns of a file without header where they are not more than these."""
 
@@ -71,7 +71,7 @@ def header_of(text: str, separator: str, quotes: bool) -> tuple[list[str], int]:
     """Return the names in the first line of a text, and the number of lines that they take."""
     if quotes:
         if len(separator) > 1:
-            text, separator = text.replace(separator, _UNIT), _UNIT
+            text, separator = text.replace(separator, _UNITS[0]), _UNITS[0]
         reader = csv.reader(io.StringIO(text), delimiter=separator)
         try:
             return next(reader), reader.line_num
@@ -118,9 +118,10 @@ def _parsed(source: SourceFile, data: bytes, line: int, names: Sequence[str], la
 
     separator = layout.separator
     if len(separator.encode()) > 1:
-        data, separator = data.replace(separator.encode(), _UNIT.encode()), _UNIT
+        unit = next((u for u in _UNITS if u.encode() not in data), _UNITS[0])
+        data, separator = data.replace(separator.encode(), unit.encode()), unit
     quoted = layout.quotes and b'"' in data
-    lines, cells = data.count(b"\n"), data.count(separator.encode())
+    lines, cells = counted(data, b"\n"), counted(data, separator.encode())
     frame = None
     # The right number in all, and no line with too many (which polars refuses): none has too few.
     if quoted or cells == lines * (len(names) - 1):
@@ -147,7 +148,7 @@ def _parsed(source: SourceFile, data: bytes, line: int, names: Sequence[str], la
             f"{source}, lines {line} to {line + lines - 1}: cannot be parsed as lines of {len(names)} cells "
             f"separated by {layout.separator!r}; {AGAIN}"
         )
-    frame = frame.select(layout.columns)
+    frame = frame[list(layout.columns)]  # `select` takes "*" for all columns
     if ends is None or rows == lines:
         return Batch(frame, str(source))
     return Batch(frame, str(source), line_of=lambda row: line + _line_ends_before(data, ends, row))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nasbench_rec.config import build, content_key, plain
+from nasbench_rec.data import MANIFEST_VERSION
 from nasbench_rec.errors import ConfigError
 from nasbench_rec.protocol import Protocol
 from nasbench_rec.registry import (
@@ -43,7 +44,7 @@ class DataRef:
     @property
     def key(self) -> str:
         """The key of the prepare stage."""
-        return content_key([ENGINE, self.name, self.source, self.encoding])
+        return content_key([ENGINE, MANIFEST_VERSION, self.name, self.source, self.encoding])
 
     @property
     def encoding(self) -> dict[str, Any]:
