@@ -365,6 +365,19 @@ def test_the_real_head_of_avazu_is_what_is_known_of_it() -> None:
     assert any("'hour': a single value" in note for note in data.origin["notes"])
 
 
+@pytest.mark.parametrize("name", ["criteo", "avazu"])
+def test_every_cell_of_the_real_files_is_read_back(name: str) -> None:
+    folder = os.environ.get("NASBENCH_REC_DATA")
+    recipe = {"recipe": "autodim"} if name == "avazu" else {"numeric": "as-is"}
+    data = real(name, min_count=1, learn="all", split="time", **recipe)
+    separator, first = ("\t", 1) if name == "criteo" else (",", 2)
+    path = Path(str(folder)) / name / ("train.txt.gz" if name == "criteo" else "train.gz")
+    with gzip.open(path, "rt") as file:
+        lines = [line.rstrip("\r\n").split(separator) for line in file][name == "avazu" :]
+    for place, f in enumerate(data.fields, first):
+        assert sum(decoded(data, f.name).values(), []) == [line[place] or None for line in lines], f.name
+
+
 def test_the_real_head_of_criteo_has_the_vocabulary_of_the_published_code() -> None:
     folder = os.environ.get("NASBENCH_REC_DATA")
     data = real("criteo", recipe="autodim")
