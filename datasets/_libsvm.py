@@ -105,7 +105,7 @@ class SparseTable:
         tell = across(progress, [file.size for file in self.files])
         for file, heard in zip(self.files, tell, strict=True):
             for lines in _lines_of(file.source, heard):
-                frame = self._frame(lines, signs).select(wanted)
+                frame = self._frame(lines, signs)[list(wanted)]
                 yield Batch(frame, str(file.source), split=file.split, line_of=lines.number)
 
     def _frame(self, lines: Lines, signs: set[str]) -> pl.DataFrame:

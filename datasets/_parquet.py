@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from nasbench_rec.datasets._batches import Batch
-from nasbench_rec.datasets._files import AGAIN
+from nasbench_rec.datasets._files import AGAIN, unchanged
 from nasbench_rec.datasets._table_files import TableFile, across
 
 from nasbench_rec.data import OnProgress, silent
@@ -162,7 +162,7 @@ def _read(file: TableFile, wanted: Sequence[str], progress: OnProgress) -> Itera
     """Yield the rows of one file."""
     import polars as pl
 
-    with _opened(file) as parquet:
+    with unchanged(file.source.path), _opened(file) as parquet:
         total, done = parquet.metadata.num_rows, 0
         names = parquet.schema_arrow.names
         own = [name for name in wanted if name in names] or names[:1]
@@ -171,7 +171,7 @@ def _read(file: TableFile, wanted: Sequence[str], progress: OnProgress) -> Itera
         for number in range(parquet.num_row_groups):
             first, group = 1, Group(file, number + 1)
             for batch in _batches(parquet, group, own):
-                frame = _frame(batch, group, first).with_columns(constants).select(wanted)
+                frame = _frame(batch, group, first).with_columns(constants)[list(wanted)]
                 yield Batch(frame, str(file.source), first, f"row group {group.number}, row", file.split)
                 first, done = first + len(frame), done + len(frame)
                 progress("reading", done, total)

@@ -10,6 +10,7 @@ learnable-embed-sizes-for-RecSys, data_loader/.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -136,7 +137,7 @@ class SplitRule:
         """Refuse rules that make no sense."""
         if self.rule not in SPLIT_RULES:
             raise ConfigError(unknown("split rule", self.rule, SPLIT_RULES))
-        if min(self.shares) <= 0:
+        if not all(0 < share < math.inf for share in self.shares):
             raise ConfigError(f"split shares {self.shares} ({', '.join(SPLITS)}): each must be above 0")
         least, most = {"group": (1, None), "pair": (2, 2), "time": (1, 1)}.get(self.rule, (0, None))
         if len(self.columns) < least or (most and len(self.columns) > most):

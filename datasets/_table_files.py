@@ -206,4 +206,4 @@ class TextTable:
         tell = across(progress, [file.size for file in self.files])
         for file, heard in zip(self.files, tell, strict=True):
             for batch in read_text(file.source, layout, heard, file.split):
-                yield batch.with_frame(batch.frame.select(wanted))
+                yield batch.with_frame(batch.frame[list(wanted)])

@@ -175,7 +175,7 @@ class Table(StreamedSource):
             pl.when(~absent.cast(pl.String).is_in(["", *config.missing])).then(absent).name.keep()
         )
         batch = batch.with_frame(frame)
-        several = [_values(name, config) for name in config.multi if frame.schema[name] == pl.String]
+        several = [_values(frame[name], config) for name in config.multi if frame.schema[name] == pl.String]
         return batch.with_frame(frame.with_columns(_labels(batch, config), *several))
 
     def _reader(self, files: Sequence[TableFile], kind: str) -> TableReader:
@@ -217,12 +217,12 @@ class Table(StreamedSource):
         return TextTable(files, layout)
 
 
-def _values(name: str, config: TableConfig) -> pl.Expr:
+def _values(cells: pl.Series, config: TableConfig) -> pl.Series:
     """Return the values of a multi-valued column's cells, without empty ones."""
     import polars as pl
 
     value = pl.element()
-    return pl.col(name).str.split(config.values_separator).list.eval(value.filter(value != ""))
+    return cells.str.split(config.values_separator).list.eval(value.filter(value != ""))
 
 
 def _labels(batch: Batch, config: TableConfig) -> pl.Series:

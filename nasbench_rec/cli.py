@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -203,6 +204,7 @@ def _prepared(
     from nasbench_rec.store import Store
     from nasbench_rec.unit import data_ref
 
+    logging.getLogger("nasbench_rec.datasets").setLevel(logging.ERROR)  # its notes are printed with the data set
     settings = parse_settings(sets)
     _only(settings, {name})
     ref = data_ref(name, source, settings.get(name))

@@ -1,151 +1,118 @@
-"""Paired comparisons over seeds: the difference with its interval, and exact tests of "no difference"."""
+"""Statistics of comparisons: pure functions of arrays and small frames, each with a frozen result.
+
+- is A better than B on this data? `paired_difference`, `paired_test`; on shared test rows also `delong_difference` and,
+  over seeds, `noise_split`
+- how large is it? the difference itself, `rank_biserial`
+- could we have seen it? `minimum_detectable`, `seeds_needed`
+- is A as good as B, or no worse? `equivalence`, `noninferiority`
+- many comparisons: `holm` for those that a claim needs, `benjamini_hochberg` when exploring
+- many methods on many data sets: `friedman`, then `post_hoc` with the cliques of a rank diagram
+- are clusters stable, gates bimodal? `cluster_agreement`, `gate_bimodality`
+- is the claim true? `verdict`, `equivalence_verdict`; in theory: `verdict_shares`, `equivalence_shares`
+
+Values that are not finite are refused with a `DataError`, but for `paired_difference` and `paired_test`, which leave
+such pairs out and count the rest.
+"""
 
 from __future__ import annotations
 
-import math
-import warnings
-from dataclasses import dataclass
-from typing import Literal
+from nasbench_rec._stat_delong import (
+    AucDifference,
+    AucEstimate,
+    NoiseSplit,
+    delong,
+    delong_difference,
+    noise_split,
+)
+from nasbench_rec._stat_equivalence import MARGIN, Equivalence, equivalence, noninferiority
+from nasbench_rec._stat_many import (
+    AdjustedP,
+    Friedman,
+    PostHoc,
+    RankComparison,
+    benjamini_hochberg,
+    cliques,
+    critical_difference,
+    friedman,
+    holm,
+    post_hoc,
+)
+from nasbench_rec._stat_paired import (
+    BCA_FROM,
+    EXACT_UP_TO,
+    RESAMPLES,
+    PairedDifference,
+    PairedTest,
+    RankBiserial,
+    paired_difference,
+    paired_test,
+    rank_biserial,
+)
+from nasbench_rec._stat_power import (
+    MOST_SEEDS,
+    Design,
+    VerdictShares,
+    equivalence_shares,
+    minimum_detectable,
+    seeds_needed,
+    seeds_to_decide,
+    verdict_shares,
+)
+from nasbench_rec._stat_stability import (
+    ClusterAgreement,
+    GateBimodality,
+    Spread,
+    cluster_agreement,
+    gate_bimodality,
+)
+from nasbench_rec._stat_verdict import DECIDES_FROM, Outcome, Verdict, equivalence_verdict, verdict
 
-import numpy as np
-from numpy.typing import ArrayLike
-
-BCA_FROM = 6
-"""Pairs from which the bootstrap is used; below, resampling so few values cannot give a tail."""
-
-RESAMPLES = 9_999
-EXACT_UP_TO = 16
-"""Differences up to which all 2**n sign flips are counted; above, 2**16 random ones."""
-
-
-@dataclass(frozen=True)
-class PairedDifference:
-    """The mean of paired differences with its interval; NaN bounds where no interval exists."""
-
-    mean: float
-    low: float
-    high: float
-    n: int
-    """Pairs in which both values are finite."""
-    method: Literal["none", "constant", "t", "BCa"]
-    """How the interval was made; "constant": all differences are equal, so it has no width."""
-
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether a real interval (t or BCa) lies wholly on one side of zero."""
-        return self.method in ("t", "BCa") and (self.low > 0 or self.high < 0)
-
-    @classmethod
-    def missing(cls) -> PairedDifference:
-        """Return the difference of no pairs at all."""
-        return cls(math.nan, math.nan, math.nan, 0, "none")
-
-
-@dataclass(frozen=True)
-class PairedTest:
-    """A two-sided p-value of "no difference", with the smallest value that so few pairs could give."""
-
-    p: float
-    n: int
-    smallest_p: float
-    test: Literal["sign-flip", "wilcoxon"]
-
-
-def paired_difference(a: ArrayLike, b: ArrayLike, level: float = 0.95, seed: int = 0) -> PairedDifference:
-    """Return the mean of `a - b` [n] with an interval of coverage `level`.
-
-    Pairs with a value that is not finite are left out (`n` counts the rest). Under two pairs there is no
-    interval; under six it is Student's t interval of the differences; from six on the BCa bootstrap (Efron
-    1987) with `seed`, or again t where BCa is undefined. `ValueError` if the lengths differ.
-    """
-    difference, constant = _differences(a, b)
-    n = len(difference)
-    if n == 0:
-        return PairedDifference.missing()
-    mean = float(difference.mean())
-    if n == 1:
-        return PairedDifference(mean, math.nan, math.nan, n, "none")
-    if constant:
-        return PairedDifference(mean, mean, mean, n, "constant")
-    low, high = _bca(difference, level, seed) if n >= BCA_FROM else (math.nan, math.nan)
-    if math.isfinite(low) and math.isfinite(high):
-        return PairedDifference(mean, low, high, n, "BCa")
-    return PairedDifference(mean, *_student(difference, level), n, "t")
-
-
-def paired_test(
-    a: ArrayLike, b: ArrayLike, test: Literal["sign-flip", "wilcoxon"] = "sign-flip", seed: int = 0
-) -> PairedTest:
-    """Test whether `a - b` [n] is symmetric about zero, two-sided.
-
-    "sign-flip" permutes the signs of the differences (statistic: their mean), "wilcoxon" those of their
-    ranks, zeros left out; both are exact up to 16 nonzero differences and above use 2**16 random flips
-    seeded by `seed`. With n pairs p cannot go below 2**(1 - n): **fewer than six never reach .05**.
-    `ValueError` if the lengths differ.
-    """
-    difference, _ = _differences(a, b)
-    nonzero = difference[difference != 0]
-    smallest = min(1.0, 2.0 ** (1 - len(nonzero)))
-    if len(nonzero) < 2:
-        p = 1.0 if len(difference) else math.nan
-    else:
-        p = _sign_flip(nonzero if test == "sign-flip" else _signed_ranks(nonzero), seed)
-    return PairedTest(p, len(difference), smallest, test)
-
-
-def _differences(a: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, bool]:
-    """Return the finite differences [n], and whether they are equal but for the rounding of a subtraction."""
-    left, right = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    if left.shape != right.shape or left.ndim != 1:
-        raise ValueError(
-            f"paired values must be two vectors of one length, not {left.shape} and {right.shape}"
-        )
-    finite = np.isfinite(left) & np.isfinite(right)
-    difference = left[finite] - right[finite]
-    if len(difference) == 0:
-        return difference, True
-    rounding = 4 * np.finfo(np.float64).eps * max(np.abs(left[finite]).max(), np.abs(right[finite]).max())
-    return difference, bool(np.ptp(difference) <= rounding)
-
-
-def _student(difference: np.ndarray, level: float) -> tuple[float, float]:
-    from scipy import stats
-
-    n = len(difference)
-    half = stats.t.ppf((1 + level) / 2, n - 1) * difference.std(ddof=1) / math.sqrt(n)
-    return float(difference.mean() - half), float(difference.mean() + half)
-
-
-def _bca(difference: np.ndarray, level: float, seed: int) -> tuple[float, float]:
-    from scipy import stats
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # scipy warns and returns NaN where BCa is undefined
-        interval = stats.bootstrap(
-            (difference,),
-            np.mean,
-            confidence_level=level,
-            n_resamples=RESAMPLES,
-            method="BCa",
-            rng=np.random.default_rng(seed),
-        ).confidence_interval
-    return float(interval.low), float(interval.high)
-
-
-def _sign_flip(values: np.ndarray, seed: int) -> float:
-    from scipy import stats
-
-    result = stats.permutation_test(
-        (values,),
-        np.mean,
-        permutation_type="samples",
-        n_resamples=2**EXACT_UP_TO,
-        rng=np.random.default_rng(seed),
-    )
-    return float(result.pvalue)
-
-
-def _signed_ranks(nonzero: np.ndarray) -> np.ndarray:
-    from scipy import stats
-
-    return np.sign(nonzero) * stats.rankdata(np.abs(nonzero))
+__all__ = [
+    "BCA_FROM",
+    "DECIDES_FROM",
+    "EXACT_UP_TO",
+    "MARGIN",
+    "MOST_SEEDS",
+    "RESAMPLES",
+    "AdjustedP",
+    "AucDifference",
+    "AucEstimate",
+    "ClusterAgreement",
+    "Design",
+    "Equivalence",
+    "Friedman",
+    "GateBimodality",
+    "NoiseSplit",
+    "Outcome",
+    "PairedDifference",
+    "PairedTest",
+    "PostHoc",
+    "RankBiserial",
+    "RankComparison",
+    "Spread",
+    "Verdict",
+    "VerdictShares",
+    "benjamini_hochberg",
+    "cliques",
+    "cluster_agreement",
+    "critical_difference",
+    "delong",
+    "delong_difference",
+    "equivalence",
+    "equivalence_shares",
+    "equivalence_verdict",
+    "friedman",
+    "gate_bimodality",
+    "holm",
+    "minimum_detectable",
+    "noise_split",
+    "noninferiority",
+    "paired_difference",
+    "paired_test",
+    "post_hoc",
+    "rank_biserial",
+    "seeds_needed",
+    "seeds_to_decide",
+    "verdict",
+    "verdict_shares",
+]

@@ -11,7 +11,8 @@ MARK = "°"
 """Stands after an AUC that is not above that of random widths at the same budget."""
 EXPLANATION = (
     "Mean test AUC by plan budget (share of the uniform model's embedding bytes), best mean rank first; bold: the "
-    f"highest of a budget, {MARK}: not above random widths of that budget, —: no unit succeeded."
+    "highest of a budget, only where none of its units failed and its paired 95 % interval against the second excludes "
+    f"zero, {MARK}: not above random widths of that budget, —: no unit succeeded."
 )
 
 
@@ -32,10 +33,7 @@ def glance(rows: Sequence[LeaderboardRow]) -> list[list[str]]:
             names[row.ratio] = budget
     ranks = {b: _ranks({name: own[b] for name, own in found.items() if b in own}) for b in budgets}
     order = sorted(found, key=lambda name: (sum(ranks[b].get(name, len(found)) for b in budgets), name))
-    lines = [
-        [one_line(name, 60), *(_cell(found[name].get(b), ranks[b].get(name)) for b in budgets)]
-        for name in order
-    ]
+    lines = [[one_line(name, 60), *(_cell(found[name].get(b)) for b in budgets)] for name in order]
     return [["method", *(names[b] for b in budgets)], *lines]
 
 
@@ -45,8 +43,8 @@ def _ranks(rows: dict[str, LeaderboardRow]) -> dict[str, int]:
     return {name: sum(other > auc for other in known.values()) for name, auc in known.items()}
 
 
-def _cell(row: LeaderboardRow | None, rank: int | None) -> str:
+def _cell(row: LeaderboardRow | None) -> str:
     if row is None or not row.n:
         return "—"
     text = score(row.test_auc, 4) + (MARK if row.random_difference <= 0 else "")
-    return f"**{text}**" if rank == 0 else text
+    return f"**{text}**" if row.best_at_budget else text

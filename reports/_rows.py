@@ -28,6 +28,8 @@ class LeaderboardRow:
     uniform: bool
     best: bool
     """Highest mean test AUC, no failed unit, and the paired interval against the second excludes zero."""
+    best_at_budget: bool
+    """The same among the rows of one plan budget."""
     n: int
     """Units that succeeded."""
     failed: int

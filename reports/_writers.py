@@ -22,6 +22,9 @@ from nasbench_rec.reports._text import HEADING, encoded, latex_escape, markdown_
 LATEX_COLUMNS = 8
 """How many columns a LaTeX table takes, by importance: more cannot be read at the width of a text."""
 
+AUC = "test AUC"
+"""The column in which the best stands in bold face."""
+
 LATEX_LABEL = 34
 """Characters from which on the labels of a LaTeX table are broken into lines."""
 
@@ -77,19 +80,22 @@ def latex(frame: pd.DataFrame, title: str) -> bytes:
 def _markdown_table(rows: Sequence[LeaderboardRow]) -> str:
     columns = shown(rows)
     lines = [[c.head for c in columns], ["---:" if c.numeric else "---" for c in columns]]
-    lines += [[markdown_escape(_markdown_cell(c, row)) for c in columns] for row in rows]
+    lines += [[_markdown_cell(c, row) for c in columns] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _markdown_cell(column: Column, row: LeaderboardRow) -> str:
-    """Return the cell's text; without any success, the reason stands in place of the test AUC."""
-    return one_line(row.reason) if column.head == "test AUC" and not row.n else column.text(row)
+    """Return the cell; without any success, the reason stands in place of the test AUC, and the best is bold."""
+    if column.head != AUC:
+        return markdown_escape(column.text(row))
+    text = markdown_escape(column.text(row) if row.n else one_line(row.reason))
+    return f"**{text}**" if row.best else text
 
 
 def _latex_table(dataset: str, backbone: str, rows: Sequence[LeaderboardRow], title: str) -> str:
     kept = sorted(shown(rows), key=lambda c: c.importance)[:LATEX_COLUMNS]
     columns = [c for c in COLUMNS if c in kept]
-    texts = [[_latex_cell(c, c.text(row)) for c in columns] for row in rows]
+    texts = [[_latex_cell(c, row) for c in columns] for row in rows]
     table = pd.DataFrame(texts, columns=[latex_escape(c.head) for c in columns], dtype=object)
     wide = max(map(len, table.iloc[:, 0])) > LATEX_LABEL
     form = "".join("r" if c.numeric else "p{4.4cm}" if wide else "l" for c in columns)
@@ -113,5 +119,7 @@ def _latex_table(dataset: str, backbone: str, rows: Sequence[LeaderboardRow], ti
     )
 
 
-def _latex_cell(column: Column, text: str) -> str:
-    return latex_escape(text).replace("-", "$-$") if column.numeric and text != "—" else latex_escape(text)
+def _latex_cell(column: Column, row: LeaderboardRow) -> str:
+    text = latex_escape(column.text(row))
+    text = text.replace("-", "$-$") if column.numeric and text != "---" else text
+    return rf"\textbf{{{text}}}" if row.best and column.head == AUC else text

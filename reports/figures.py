@@ -127,20 +127,26 @@ def pdf(figure: Figure) -> bytes:
 
 def inline_svg(points: pd.DataFrame, prefix: str) -> str:
     """Return the figure of `points` to stand in an HTML page: in its colours; ids begin with `prefix`."""
-    root = ElementTree.fromstring(svg(draw_auc_over_bytes(points, columns=1), "none"))
     name = one_line(", ".join(points.iloc[0][["dataset", "backbone"]]))
+    image = svg(draw_auc_over_bytes(points, columns=1), "none")
+    return inlined(image, prefix, f"Test AUC over embedding bytes: {name}")
+
+
+def inlined(image: bytes, prefix: str, name: str) -> str:
+    """Return one of our SVG to stand in an HTML page, called `name` there: in its colours; ids begin with `prefix`."""
+    root = ElementTree.fromstring(image)
     for element in root.iter():
         element.tag = element.tag.removeprefix("{http://www.w3.org/2000/svg}")
-        element.attrib = {k.rpartition("}")[2]: _inlined(k, v, prefix) for k, v in element.attrib.items()}
+        element.attrib = {k.rpartition("}")[2]: _on_page(k, v, prefix) for k, v in element.attrib.items()}
     for metadata in root.findall("metadata"):
         root.remove(metadata)
     for size in ("width", "height"):
         root.attrib.pop(size)
-    root.attrib |= {"role": "img", "aria-label": f"Test AUC over embedding bytes: {name}"}
+    root.attrib |= {"role": "img", "aria-label": name}
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def _inlined(attribute: str, value: str, prefix: str) -> str:
+def _on_page(attribute: str, value: str, prefix: str) -> str:
     """Return an attribute's value with its ids made the figure's own and its colours those of the page."""
     if attribute == "id":
         return f"{prefix}-{value}"

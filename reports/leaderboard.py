@@ -93,7 +93,19 @@ def _group_rows(group: pd.DataFrame) -> list[LeaderboardRow]:
         rows.append(_row(unit, reference, succeeded(random), label == uniform))
     ranked = sorted(rows, key=lambda row: (not row.uniform, row.n == 0, _descending(row.test_auc), row.label))
     best = _best(ranked, units)
-    return [dataclasses.replace(row, best=row.label == best) for row in ranked]
+    at_budget = {_best(rows, units) for rows in _by_budget(ranked)}
+    return [
+        dataclasses.replace(row, best=row.label == best, best_at_budget=row.label in at_budget)
+        for row in ranked
+    ]
+
+
+def _by_budget(rows: list[LeaderboardRow]) -> list[list[LeaderboardRow]]:
+    """Return the rows of each plan budget, those without one together."""
+    found: dict[float | None, list[LeaderboardRow]] = {}
+    for row in rows:
+        found.setdefault(row.ratio if row.ratio == row.ratio else None, []).append(row)
+    return list(found.values())
 
 
 def _descending(value: float) -> float:
@@ -114,6 +126,7 @@ def _row(unit: pd.DataFrame, reference: pd.DataFrame, random: pd.DataFrame, unif
         ratio=float(first["ratio"]),
         uniform=uniform,
         best=False,
+        best_at_budget=False,
         n=len(good),
         failed=len(bad),
         reason="" if bad.empty else str(bad.iloc[0]["error"]) or "no reason was recorded",

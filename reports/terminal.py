@@ -39,7 +39,7 @@ def leaderboard_tables(frame: pd.DataFrame, width: int, title: str) -> Group:
     for dataset, backbone, part in sections:
         blocks.append(Text())
         heading = f"{one_line(dataset, HEADING)}, {one_line(backbone, HEADING)}"
-        styles = ["" if row.n else "dim" for row in part]
+        styles = ["bold" if row.best else "" if row.n else "dim" for row in part]
         blocks.append(rich_table(heading, columns, part, styles, LABEL_WIDTH))
         blocks += [Text(f"{name}: {what}", style="red") for name, what in failures(part)]
         below = ", ".join(name for name, _ in not_above_random(part, {}))

@@ -116,9 +116,9 @@ def test_the_table_at_a_glance_ranks_methods_by_budget(record, tmp_path):
     text = (tmp_path / "leaderboard.md").read_text()
     start = text.index("| method | 1/2 | 1/10 |")
     assert text[start:].split("\n\n")[0].splitlines()[2:] == [
-        "| b | .7900 | **.7500** |",
+        "| b | .7900 | .7500 |",  # one seed: no lead is sure
         "| a | .8000 | .6000° |",
-        "| lost | **.9000** | — |",
+        "| lost | .9000 | — |",
         "| random | .7000 | .6100 |",
     ]
     assert "Mean test AUC by plan budget" in text
