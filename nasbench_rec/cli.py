@@ -583,41 +583,171 @@ class StudyVerb(_Study):
 
 
 @dataclass(frozen=True)
-class Report:
-    """Write the tables and the page of a store's records."""
+class ListClaims:
+    """List the claim sets that come with the package."""
 
-    store: StorePath = Path("results")
-    out: Annotated[
-        Path | None, arg(help="Folder of the tables and the page; by default STORE/leaderboard.")
-    ] = None
+    json: AsJson = False
 
     def run(self) -> int:
-        """Report."""
+        """Print the list."""
+        from nasbench_rec.studies.claims import describe_claims
+
+        return _show_list(describe_claims(), ("name", "claims", "title", "paper"), self.json)
+
+
+@dataclass(frozen=True)
+class ShowClaims:
+    """Show what each claim of a set says and what it is measured by."""
+
+    name: Positional[str]
+    """The name of a claim set that comes with the package, or a TOML file."""
+    json: AsJson = False
+
+    def run(self) -> int:
+        """Print the claims."""
+        from nasbench_rec.studies.claims import content_of, describe, digest
+
+        claims = _claims(self.name)
+        content = content_of(claims)
+        if self.json:
+            _print(json.dumps({"sha256": digest(content), **content}, indent=1))
+            return 0
+        _print(f"{claims.title}\n{claims.paper}\n{claims.source}\nSHA-256 {digest(content)}")
+        for claim in claims.claims:
+            _print(f"\n{claim.id} ({claim.part}, {claim.kind}; {claim.source})\n  {claim.sentence}")
+            _print(f"  measured: {describe(claim)}")
+            for name in ("datasets", "controls", "seeds"):
+                if claim.method and (values := getattr(claim, name)):
+                    _print(f"  {name}: {', '.join(map(str, values))}")
+            if claim.reading:
+                _print(f"  {claim.reading}")
+        return 0
+
+
+@dataclass(frozen=True)
+class CheckClaims:
+    """Derive the verdict on each claim of a set from the records of a store; with --run, run what is missing first.
+
+    The first check freezes the set: its content and SHA-256 are written to STORE/claims/NAME before any unit runs, and
+    a set that says something else is refused from then on. Page, CSV and JSON are written to STORE/claims/NAME.
+    """
+
+    name: Positional[str]
+    """The name of a claim set that comes with the package, or a TOML file."""
+    run_missing: Annotated[
+        bool, tyro.conf.FlagCreatePairsOff, arg(name="run", help="Run the units that have no record yet.")
+    ] = False
+    seeds: int | None = None
+    """Look at so many seeds of each claim; the page says so."""
+    datasets: tuple[str, ...] = ()
+    """Look at these data sets only; claims on others count as not testable here."""
+    store: StorePath = Path("results")
+    out: Annotated[Path | None, arg(help="Folder of page and tables; by default STORE/claims/NAME.")] = None
+    data_dir: DataDir = None
+    workers: int = 1
+    """Units at a time, each in a process of its own."""
+    threads: int = 1
+    """Threads for each unit; a result is bit-identical for the same number."""
+    address: str | None = None
+    """A Ray cluster's address."""
+
+    def run(self) -> int:
+        """Freeze, run what is missing where asked to, judge and report."""
+        from nasbench_rec.reports.claims import print_claims, write_claims
+        from nasbench_rec.store import Store
+        from nasbench_rec.studies import claims
+
+        if self.seeds is not None and self.seeds < 1:
+            raise ConfigError(f"--seeds {self.seeds}: at least 1.")
+        found, store = _claims(self.name), Store(self.store)
+        opened = claims.open_claims(found, store, self.data_dir, self.seeds, self.datasets)
+        failed = 0
+        if self.run_missing:
+            opened = claims.prepare_limited(opened, store, self.data_dir)
+            names = ("store", "data_dir", "workers", "threads", "address")
+            store, failed = _Study(**{n: getattr(self, n) for n in names})._execute(opened.units)
+        verdicts = claims.write_verdicts(opened, store)
+        paths = write_claims(verdicts, self.out or claims.folder_of(store, found.name))
+        print_claims(verdicts, _console())
+        _written(paths)
+        return 1 if failed else 0
+
+
+@dataclass(frozen=True)
+class ClaimsVerb:
+    """Test what papers claim: claims are frozen before they are run, verdicts are derived from records."""
+
+    verb: (
+        Annotated[ListClaims, subcommand("list")]
+        | Annotated[ShowClaims, subcommand("show")]
+        | Annotated[CheckClaims, subcommand("check")]
+    )
+
+    def run(self) -> int:
+        """Run the verb."""
+        return self.verb.run()
+
+
+def _claims(name: str) -> Any:
+    from nasbench_rec.studies.claims import read_claims, shipped_claims, shipped_path
+
+    return read_claims(shipped_path(name) if _is_shipped(name, shipped_claims(), "claim set") else Path(name))
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write the site of a store: leaderboard, data sets, methods, studies, claims, with every record behind them.
+
+    It is a folder of pages that opens from the file system and loads nothing from elsewhere. The tables as CSV,
+    Markdown and LaTeX stand in its folder `downloads`.
+    """
+
+    store: StorePath = Path("results")
+    out: Annotated[Path | None, arg(help="Folder of the site; by default STORE/site.")] = None
+    title: str = "Embedding-dimension search, compared"
+    """What its first page is called."""
+
+    def run(self) -> int:
+        """Write the site."""
+        from nasbench_rec.reports.site import SiteContent, write_site
         from nasbench_rec.store import Store
 
-        _report(Store(self.store), self.out or self.store / "leaderboard", None)
+        store = Store(self.store)
+        content = SiteContent(
+            store, str(self.store), self.title, studies=_site_studies(store), claims=store.path / "claims", **_known()
+        )
+        _print(f"written: {write_site(content, self.out or self.store / 'site')}")
         return 0
 
 
 @dataclass(frozen=True)
 class Verify:
-    """Re-run a record from itself, without its stages, and compare."""
+    """Re-run a record from itself, without its stages, and compare; or a random sample of a store's records."""
 
-    key: Positional[str]
+    key: Positional[str | None] = None
     """The record's key, or its first characters."""
+    sample: int | None = None
+    """Instead of a key: re-run so many random records, and say which share is reproduced."""
+    seed: int = 0
+    """Which random records."""
     store: StorePath = Path("results")
     data_dir: DataDir = None
 
     def run(self) -> int:
         """Compare and say what differs."""
+        if (self.key is None) == (self.sample is None):
+            raise ConfigError("give the key of a record, or --sample N for N random records of the store.")
+        if self.sample is not None and self.sample < 1:
+            raise ConfigError(f"--sample {self.sample}: at least 1.")
+        return self._one(self.key) if self.key is not None else self._sample(self.sample or 0)
+
+    def _one(self, key: str) -> int:
         from nasbench_rec.store import Store
         from nasbench_rec.verify import verify
 
-        record = Store(self.store).get(self.key)
+        record = Store(self.store).get(key)
         if record is None:
-            raise StoreError(
-                f"{self.store} has no record {self.key!r}; `report` lists the records of a store."
-            )
+            raise StoreError(f"{self.store} has no record {key!r}; `report` lists the records of a store.")
         differences = verify(record, self.data_dir)
         for line in differences:
             _print(f"differs: {line}")
@@ -626,6 +756,95 @@ class Verify:
             + ("NOT reproduced" if differences else "reproduced bit for bit")
         )
         return 1 if differences else 0
+
+    def _sample(self, count: int) -> int:
+        from nasbench_rec.store import Store
+        from nasbench_rec.verify import check, sample, share_of
+
+        records = sample(Store(self.store), count, self.seed)
+        checked = []
+        for i, record in enumerate(records, 1):
+            checked.append(found := check(record, self.data_dir))
+            said = "reproduced" if found.reproduced else "NOT reproduced"
+            _print(f"[{i}/{len(records)}] {found.key} {found.label}: {found.trouble or said}")
+            for line in found.differences:
+                _print(f"  differs: {line}")
+        share = share_of(checked)
+        left = f"; {len(checked) - share.run} cannot be run again here" if share.run < len(checked) else ""
+        least = f"at least {share.least:.0%} of all are reproducible (confidence 95 %)"
+        _print(f"reproduced bit for bit: {share.reproduced} of {share.run}{left}; {least}")
+        return 0 if share.reproduced == len(checked) else 1
+
+
+@dataclass(frozen=True)
+class MergeStores:
+    """Put the records of two stores together, with the plans and predictions that they name.
+
+    Records are verified by their hashes. Without --into those of the second go into the first. A unit that both
+    finished with other results is a conflict: it is reported, and nothing of it is written unless --keep decides.
+    """
+
+    first: Positional[Path]
+    """A store's folder."""
+    second: Positional[Path]
+    """Another one's."""
+    into: Annotated[Path | None, arg(help="A third store that gets the records of both.")] = None
+    keep: Literal["first", "second"] | None = None
+    """Whose record counts where two differ; the other one stays as an earlier attempt."""
+
+    def run(self) -> int:
+        """Merge and say what was done."""
+        from nasbench_rec.merging import merge
+        from nasbench_rec.store import Store
+
+        done = merge(
+            Store(self.first), Store(self.second), Store(self.into) if self.into else None, self.keep
+        )
+        for line in done.broken:
+            _print(f"not taken: {line}")
+        for c in done.conflicts:
+            _print(f"conflict: {c.key} {c.label}: {f'{c.kept} counts' if c.kept else 'undecided'}")
+            for line in [*map(str, c.places), *c.differences]:
+                _print(f"  {line}")
+        _print(f"{done.target}: {done.written} records written, {done.known} known, {done.stages} stages copied")
+        if any(not c.kept for c in done.conflicts):
+            _print("decide with --keep first or --keep second, or run the units again.")
+        return 0 if done.clean else 1
+
+
+@dataclass(frozen=True)
+class CheckStore:
+    """Check every record of a store by its hashes: that of its unit, and that of its predictions where they are."""
+
+    folder: Positional[Path]
+    """The store's folder."""
+
+    def run(self) -> int:
+        """Check and say what is wrong."""
+        from nasbench_rec.merging import checked
+        from nasbench_rec.store import Store
+
+        store, wrong = Store(self.folder), 0
+        paths = [path for key in store.keys() for path in store.attempts(key)]
+        for path in paths:
+            try:
+                checked(store, path)
+            except StoreError as error:
+                wrong += 1
+                _print(f"wrong: {error}")
+        _print(f"{store.path}: {len(paths)} records, {wrong} with wrong hashes")
+        return 1 if wrong else 0
+
+
+@dataclass(frozen=True)
+class StoreVerb:
+    """Merge stores, or check all records of one by their hashes."""
+
+    verb: Annotated[MergeStores, subcommand("merge")] | Annotated[CheckStore, subcommand("check")]
+
+    def run(self) -> int:
+        """Run the verb."""
+        return self.verb.run()
 
 
 Verb = (
@@ -637,7 +856,9 @@ Verb = (
     | Annotated[LeaderboardVerb, subcommand("leaderboard")]
     | Annotated[Ablate, subcommand("ablate")]
     | Annotated[StudyVerb, subcommand("study")]
+    | Annotated[ClaimsVerb, subcommand("claims")]
     | Annotated[Report, subcommand("report")]
+    | Annotated[StoreVerb, subcommand("store")]
     | Annotated[Verify, subcommand("verify")]
 )
 
@@ -743,6 +964,46 @@ def _report(
     paths = write_leaderboard(frame, out, "Leaderboard", explanations, levels)
     print_leaderboard(leaderboard_frame(frame), _console())
     _written(paths)
+
+
+def _known() -> dict[str, Any]:
+    """Return what is known of methods and data sets beside their records, as the site shows it."""
+    from nasbench_rec import describe
+    from nasbench_rec.method_pages import facts
+    from nasbench_rec.reports.site import About
+
+    methods, datasets = describe.methods(), describe.datasets()
+    about = {
+        e["name"]: About(e["title"], e.get("paper") or "", facts(e) if "level" in e else (), e.get("deviations", ()))
+        for e in methods
+    }
+    return {
+        "methods": about,
+        "levels": {e["name"]: e.get("level", "") for e in methods},
+        "datasets": {
+            e["name"]: About(e["title"], facts=[(k, str(e[k])) for k in ("rows", "licence") if e.get(k)])
+            for e in datasets
+        },
+    }
+
+
+def _site_studies(store: Any) -> list[Any]:
+    """Return the studies of a store for its site."""
+    from functools import partial
+
+    from nasbench_rec.reports.site import SiteStudy
+    from nasbench_rec.studies.running import studies_of
+
+    return [SiteStudy(name, partial(_study_content, name, store)) for name in studies_of(store)]
+
+
+def _study_content(name: str, store: Any) -> Any:
+    from nasbench_rec.reports.study import StudyFrames
+    from nasbench_rec.studies.reading import read
+    from nasbench_rec.studies.running import read_head
+
+    pairs = read_head(store, name)["words"]["contour"]
+    return StudyFrames(**read(name, store)), tuple(tuple(pair) for pair in pairs)
 
 
 def _report_ablation(store: Any, out: Path, name: str, ablation: Any, plan: Any) -> None:

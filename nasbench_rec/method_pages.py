@@ -104,10 +104,9 @@ def index(entries: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def page(entry: Mapping[str, Any]) -> str:
-    """Return the page of one method, from `describe.method`."""
-    name = entry["name"]
-    facts = [
+def facts(entry: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return in words what a method decides, needs and promises."""
+    return [
         ("decides", LEVELS[entry["level"]]),
         ("learns from", DATA[entry["data"]]),
         ("plan budget", f"{entry['budget']}: {BUDGETS[entry['budget']]}"),
@@ -115,9 +114,14 @@ def page(entry: Mapping[str, Any]) -> str:
         ("faithfulness", f"{entry['faithfulness']}: {FAITHFULNESS[entry['faithfulness']]}"),
         ("drawn at random", "yes" if entry["stochastic"] else "no: the same plan for every seed"),
     ]
+
+
+def page(entry: Mapping[str, Any]) -> str:
+    """Return the page of one method, from `describe.method`."""
+    name = entry["name"]
     lines = [GENERATED, "", f"# {entry['title']} (`{name}`)", ""]
     lines += [f"{entry['paper']}.", ""] if entry["paper"] else []
-    lines += [*_table(("", ""), facts), "", "## What it does", "", entry["about"] or "", ""]
+    lines += [*_table(("", ""), facts(entry)), "", "## What it does", "", entry["about"] or "", ""]
     if entry["deviations"]:
         lines += ["## Where it differs from paper or code", ""]
         lines += [*(f"- {text}" for text in entry["deviations"]), ""]

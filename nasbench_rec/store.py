@@ -94,6 +94,14 @@ class Store:
             raise StoreError(f"key {key!r} is ambiguous in {self.path}: {', '.join(sorted(matches)[:5])}.")
         return _read(self._files[key if key in matches else matches[0]][-1]) if matches else None
 
+    def keys(self) -> list[str]:
+        """Return the keys of all records, sorted."""
+        return sorted(self._files)
+
+    def attempts(self, key: str) -> list[Path]:
+        """Return the files of a key's records, oldest attempt first."""
+        return list(self._files.get(key, []))
+
     def done(self, key: str) -> bool:
         """Return whether a unit has a record that is not a failure."""
         record = self.get(key)

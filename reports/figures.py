@@ -135,6 +135,7 @@ def inline_svg(points: pd.DataFrame, prefix: str) -> str:
 def inlined(image: bytes, prefix: str, name: str) -> str:
     """Return one of our SVG to stand in an HTML page, called `name` there: in its colours; ids begin with `prefix`."""
     root = ElementTree.fromstring(image)
+    _drop_background(root)
     for element in root.iter():
         element.tag = element.tag.removeprefix("{http://www.w3.org/2000/svg}")
         element.attrib = {k.rpartition("}")[2]: _on_page(k, v, prefix) for k, v in element.attrib.items()}
@@ -144,6 +145,15 @@ def inlined(image: bytes, prefix: str, name: str) -> str:
         root.attrib.pop(size)
     root.attrib |= {"role": "img", "aria-label": name}
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def _drop_background(root: ElementTree.Element) -> None:
+    """Remove the ground of the whole figure, which is what matplotlib draws first: the page has one of its own."""
+    for parent in root.iter():
+        for child in parent:
+            if child.get("id") == "patch_1":
+                parent.remove(child)
+                return
 
 
 def _on_page(attribute: str, value: str, prefix: str) -> str:

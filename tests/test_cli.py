@@ -81,7 +81,7 @@ def test_run_verify_report(tmp_path):
     found = cli("verify", record["key"], "--store", store)
     assert found.returncode == 1 and "test_auc" in found.stdout and "NOT reproduced" in found.stdout
     assert cli("report", "--store", store, "--out", tmp_path / "site").returncode == 0
-    assert {p.suffix for p in (tmp_path / "site").iterdir()} >= {".csv", ".md", ".tex", ".html", ".svg"}
+    assert {p.suffix for p in (tmp_path / "site").rglob("*.*")} >= {".csv", ".md", ".tex", ".html", ".svg"}
 
 
 ABLATION = """
