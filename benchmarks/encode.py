@@ -372,6 +372,7 @@ def machine(options: Options) -> dict[str, str]:
         "processor": found["processor"],
         "cores": str(found["cores"]),
         "memory": f"{found['memory_bytes'] / GIB:.0f} GiB",
+        "priority": f"nice {os.nice(0)}" + (", before whatever else runs" if os.nice(0) < 0 else ""),
         "Python": found["python"],
         "ours and pandas": ", ".join(f"{name} {packages[name]}" for name in named),
     }
