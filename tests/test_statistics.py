@@ -243,6 +243,13 @@ def test_a_constant_difference_that_is_only_rounding_is_zero():
     assert paired_difference(a, np.array([0.8, 0.9, 1.0])).mean == 0.0
 
 
+def test_unknown_intervals_and_tests_are_refused():
+    with pytest.raises(DataError, match="unknown interval 'bca'. Known: BCa, auto"):
+        paired_difference([1, 2], [0, 0], interval="bca")
+    with pytest.raises(DataError, match="did you mean 'wilcoxon'"):
+        paired_test([1, 2], [0, 0], "wilcox")
+
+
 @pytest.mark.parametrize("level", [0, 1, 95, math.nan])
 def test_levels_are_shares(level):
     with pytest.raises(DataError, match="level"):
