@@ -125,7 +125,9 @@ class Page:
             f"(document.querySelector({json.dumps(selector)}))"
         )
         for kind in ("mousePressed", "mouseReleased"):
-            self.call("Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left", clickCount=1)
+            self.call(
+                "Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left", clickCount=1
+            )
 
     def look(self, width: int, height: int = 900, dark: bool = False) -> None:
         """Set the window's size and the colour scheme that the system prefers."""

@@ -706,15 +706,25 @@ class Report:
     out: Annotated[Path | None, arg(help="Folder of the site; by default STORE/site.")] = None
     title: str = "Embedding-dimension search, compared"
     """What its first page is called."""
+    figures: tuple[str, ...] = ("pareto", "search-cost", "anytime")
+    """Figures below AUC over bytes for each data set and backbone: names of reports.comparison, such as widths."""
 
     def run(self) -> int:
         """Write the site."""
+        from nasbench_rec.reports.comparison import planted_widths
         from nasbench_rec.reports.site import SiteContent, write_site
         from nasbench_rec.store import Store
 
         store = Store(self.store)
         content = SiteContent(
-            store, str(self.store), self.title, studies=_site_studies(store), claims=store.path / "claims", **_known()
+            store,
+            str(self.store),
+            self.title,
+            studies=_site_studies(store),
+            claims=store.path / "claims",
+            truth=planted_widths(store.path),
+            figures=self.figures,
+            **_known(),
         )
         _print(f"written: {write_site(content, self.out or self.store / 'site')}")
         return 0
@@ -806,7 +816,8 @@ class MergeStores:
             _print(f"conflict: {c.key} {c.label}: {f'{c.kept} counts' if c.kept else 'undecided'}")
             for line in [*map(str, c.places), *c.differences]:
                 _print(f"  {line}")
-        _print(f"{done.target}: {done.written} records written, {done.known} known, {done.stages} stages copied")
+        what = f"{done.written} records written, {done.known} known, {done.stages} stages copied"
+        _print(f"{done.target}: {what}")
         if any(not c.kept for c in done.conflicts):
             _print("decide with --keep first or --keep second, or run the units again.")
         return 0 if done.clean else 1
@@ -974,7 +985,9 @@ def _known() -> dict[str, Any]:
 
     methods, datasets = describe.methods(), describe.datasets()
     about = {
-        e["name"]: About(e["title"], e.get("paper") or "", facts(e) if "level" in e else (), e.get("deviations", ()))
+        e["name"]: About(
+            e["title"], e.get("paper") or "", facts(e) if "level" in e else (), e.get("deviations", ())
+        )
         for e in methods
     }
     return {

@@ -28,7 +28,7 @@ def prepare(
     """
     source = resolve_dataset(ref.name, ref.config)
     place = Path(ref.place) if ref.place else data_dir
-    noted = stages.root / "sources" / f"{content_key([ref.name, ref.encoding])}.json"
+    noted = stages.root / ".sources" / f"{content_key([ref.name, ref.encoding])}.json"
     if not source.generated and not replace and noted.is_file():
         _check_source(ref, stages, place, json.loads(noted.read_text()))
 
@@ -38,7 +38,7 @@ def prepare(
         return {"fingerprint": data.fingerprint, "name": data.name}
 
     folder = stages.get("prepare", ref.key, compute)
-    if replace or not noted.is_file():
+    if not source.generated and (replace or not noted.is_file()):
         write_text(noted, json.dumps({"source": ref.source, "prepared": ref.key}))
     return Dataset.load(folder)
 

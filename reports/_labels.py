@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 DISTANCES = (7.5, 12.0, 20.0, 30.0, 42.0, 56.0, 72.0, 90.0)
 DIRECTIONS = 16
 COST_OF_OBSTACLE, COST_OF_CROSSING, COST_OF_LABEL, COST_OF_EDGE = 60.0, 20.0, 500.0, 2_000.0
@@ -47,17 +49,22 @@ def place_labels(
     """Return a box of size (width, height) by each spot: greedily, from the top, where it costs least."""
     placed: dict[int, Box] = {}
     for i in sorted(range(len(spots)), key=lambda i: (-spots[i][1], spots[i][0], i)):
-        placed[i] = _Crowd(obstacles, list(placed.values()), frame).best(spots[i], sizes[i])
+        placed[i] = _Crowd.of(obstacles, list(placed.values()), frame).best(spots[i], sizes[i])
     return [placed[i] for i in range(len(spots))]
 
 
 @dataclass(frozen=True)
 class _Crowd:
-    """What a label has to keep clear of."""
+    """What a label has to keep clear of: rectangles [n, 4], left, bottom, right, top."""
 
-    obstacles: Sequence[Box]
-    labels: Sequence[Box]
+    obstacles: np.ndarray
+    labels: np.ndarray
     frame: Box
+
+    @classmethod
+    def of(cls, obstacles: Sequence[Box], labels: Sequence[Box], frame: Box) -> _Crowd:
+        """Return the crowd of some boxes."""
+        return cls(*(_sides(boxes) for boxes in (obstacles, labels)), frame)
 
     def best(self, spot: tuple[float, float], size: tuple[float, float]) -> Box:
         """Return the cheapest box around `spot`."""
@@ -71,17 +78,32 @@ class _Crowd:
         return chosen
 
     def _covered(self, box: Box) -> float:
-        marks = sum(COST_OF_OBSTACLE + area for area in map(box.overlap, self.obstacles) if area)
-        texts = sum(COST_OF_LABEL + area for area in map(box.overlap, self.labels) if area)
-        return marks + texts + (0.0 if self.frame.holds(box) else COST_OF_EDGE)
+        marks, texts = _shared(self.obstacles, box), _shared(self.labels, box)
+        covered = (
+            COST_OF_OBSTACLE * len(marks) + COST_OF_LABEL * len(texts) + float(marks.sum() + texts.sum())
+        )
+        return covered + (0.0 if self.frame.holds(box) else COST_OF_EDGE)
 
     def _crossings(self, spot: tuple[float, float], end: tuple[float, float]) -> int:
         """Count the marks and labels on the way from a spot to its label, the spot's own mark left out."""
         length = math.dist(spot, end)
-        steps = [LEADER_STEP * i / length for i in range(2, int(length / LEADER_STEP) + 1)]
-        way = [(spot[0] + t * (end[0] - spot[0]), spot[1] + t * (end[1] - spot[1])) for t in steps]
-        others = (*self.obstacles, *self.labels)
-        return sum(any(other.nearest(*point) == point for point in way) for other in others)
+        steps = np.array([LEADER_STEP * i / length for i in range(2, int(length / LEADER_STEP) + 1)])
+        x, y = (start + steps * (stop - start) for start, stop in zip(spot, end, strict=True))
+        return sum(
+            int(((s[:, :1] <= x) & (x <= s[:, 2:3]) & (s[:, 1:2] <= y) & (y <= s[:, 3:])).any(axis=1).sum())
+            for s in (self.obstacles, self.labels)
+        )
+
+
+def _sides(boxes: Sequence[Box]) -> np.ndarray:
+    return np.array([(b.left, b.bottom, b.right, b.top) for b in boxes], dtype=float).reshape(-1, 4)
+
+
+def _shared(sides: np.ndarray, box: Box) -> np.ndarray:
+    """Return the areas that a box shares with those rectangles that it overlaps."""
+    width = np.minimum(sides[:, 2], box.right) - np.maximum(sides[:, 0], box.left)
+    height = np.minimum(sides[:, 3], box.top) - np.maximum(sides[:, 1], box.bottom)
+    return (width * height)[(width > 0) & (height > 0)]
 
 
 def _around(spot: tuple[float, float], size: tuple[float, float]) -> Iterator[tuple[float, Box]]:
