@@ -64,7 +64,7 @@ class _Crowd:
     @classmethod
     def of(cls, obstacles: Sequence[Box], labels: Sequence[Box], frame: Box) -> _Crowd:
         """Return the crowd of some boxes."""
-        return cls(*(_sides(boxes) for boxes in (obstacles, labels)), frame)
+        return cls(_sides(obstacles), _sides(labels), frame)
 
     def best(self, spot: tuple[float, float], size: tuple[float, float]) -> Box:
         """Return the cheapest box around `spot`."""
