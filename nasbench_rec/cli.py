@@ -204,7 +204,9 @@ def _prepared(
     from nasbench_rec.store import Store
     from nasbench_rec.unit import data_ref
 
-    logging.getLogger("nasbench_rec.datasets").setLevel(logging.ERROR)  # its notes are printed with the data set
+    logging.getLogger("nasbench_rec.datasets").setLevel(
+        logging.ERROR
+    )  # its notes are printed with the data set
     settings = parse_settings(sets)
     _only(settings, {name})
     ref = data_ref(name, source, settings.get(name))
