@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from nasbench_rec.datasets._batches import Batch
 from nasbench_rec.datasets._encode import Recipe, encode
 from nasbench_rec.datasets._files import SourceFile, source_hash
 from nasbench_rec.datasets._places import find_source
-from nasbench_rec.datasets._spec import Column, Encoding, Label, SplitRule, recipe
+from nasbench_rec.datasets._spec import Column, Encoding, Label, SplitRule, recipe, setting
 from nasbench_rec.datasets._text import TextLayout, read_text
 
 from nasbench_rec.data import OnProgress, StreamedSource, silent
 from nasbench_rec.errors import ConfigError, unknown
-
-
-def setting(default: Any, help: str, source: str = "ours") -> Any:
-    """Return a documented field of a configuration."""
-    return field(default=default, metadata={"help": help, "source": source})
 
 
 @dataclass(frozen=True)

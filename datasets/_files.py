@@ -250,11 +250,6 @@ def _decoded(source: SourceFile, data: bytes, line: int, encoding: str) -> bytes
     return data if encoding == "utf-8" else text.encode()
 
 
-def read_all(source: SourceFile, encoding: str = "utf-8") -> bytes:
-    """Return the whole text of a small file, as `text_blocks` gives it."""
-    return b"".join(block.data for block in text_blocks(source, encoding=encoding))
-
-
 def file_hash(paths: Sequence[Path], algorithm: str = "sha256") -> str:
     """Return the hash of the content of `paths`, one after the other; DataError where one cannot be read."""
     state = hashlib.new(algorithm, usedforsecurity=False)

@@ -33,7 +33,8 @@ class Column:
     """Between the values of a multi-valued cell of text."""
 
 
-def _setting(default: Any, help: str, source: str = "ours") -> Any:
+def setting(default: Any, help: str, source: str = "ours") -> Any:
+    """Return a documented field of a configuration."""
     return field(default=default, metadata={"help": help, "source": source})
 
 
@@ -46,18 +47,18 @@ class Encoding:
     multi-valued field has id 0 for padding and id 1 for rare values.
     """
 
-    min_count: int = _setting(1, "values seen in fewer rows share the id of rare and unseen ones")
-    numeric_min_count: int | None = _setting(None, "the same for numeric fields; by default min_count")
-    numeric: str = _setting(
+    min_count: int = setting(1, "values seen in fewer rows share the id of rare and unseen ones")
+    numeric_min_count: int | None = setting(None, "the same for numeric fields; by default min_count")
+    numeric: str = setting(
         "log-squared",
         "buckets of numbers: log-squared (v > 2: floor(ln(v)^2), else v - 2), log-squared-int (v > 2 the same, "
         "else int(v), so that 1 and 3, 2 and 5 share a bucket), quantile, as-is (each number is a value)",
     )
-    quantiles: int = _setting(20, "how many buckets of equal counts `numeric = quantile` makes")
-    zero: str = _setting("value", "what the bucket of 0 is: a value, or missing")
-    missing: str = _setting("value", "what a missing cell is: a value of its own, or rare")
-    learn: str = _setting("train", "the rows that vocabularies are learnt from: train, or all")
-    counted: str = _setting(
+    quantiles: int = setting(20, "how many buckets of equal counts `numeric = quantile` makes")
+    zero: str = setting("value", "what the bucket of 0 is: a value, or missing")
+    missing: str = setting("value", "what a missing cell is: a value of its own, or rare")
+    learn: str = setting("train", "the rows that vocabularies are learnt from: train, or all")
+    counted: str = setting(
         "one", "how the recipe counts a field's ids: its values and one more, two more, or one if-rare"
     )
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from nasbench_rec.datasets._batches import Batch, refuse
-from nasbench_rec.datasets._clicks import ClickConfig, ClickLog, setting
-from nasbench_rec.datasets._spec import Column, Label
+from nasbench_rec.datasets._clicks import ClickConfig, ClickLog
+from nasbench_rec.datasets._spec import Column, Label, setting
 from nasbench_rec.datasets._text import TextLayout
 
 from nasbench_rec.data import DatasetInfo

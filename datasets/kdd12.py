@@ -16,10 +16,10 @@ from typing import ClassVar
 
 import numpy as np
 from nasbench_rec.datasets._batches import Batch, refuse
-from nasbench_rec.datasets._clicks import ClickConfig, ClickLog, setting
+from nasbench_rec.datasets._clicks import ClickConfig, ClickLog
 from nasbench_rec.datasets._files import SourceFile, source_hash
 from nasbench_rec.datasets._places import find_source
-from nasbench_rec.datasets._spec import Column, Label
+from nasbench_rec.datasets._spec import Column, Label, setting
 from nasbench_rec.datasets._text import TextLayout, read_text
 
 from nasbench_rec.data import DatasetInfo, OnProgress, silent

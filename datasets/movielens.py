@@ -18,11 +18,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from nasbench_rec.datasets._batches import Batch, complete, refuse
-from nasbench_rec.datasets._clicks import setting
 from nasbench_rec.datasets._download import fetch
 from nasbench_rec.datasets._encode import Recipe, encode
 from nasbench_rec.datasets._files import AGAIN, SourceFile, source_hash
-from nasbench_rec.datasets._spec import Column, Encoding, Label, SplitRule, recipe
+from nasbench_rec.datasets._spec import Column, Encoding, Label, SplitRule, recipe, setting
 from nasbench_rec.datasets._splits import by_hash, pair_keys
 from nasbench_rec.datasets._text import TextLayout, read_text
 

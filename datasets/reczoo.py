@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from nasbench_rec.datasets._batches import Batch, complete, refuse
-from nasbench_rec.datasets._clicks import setting
 from nasbench_rec.datasets._download import fetch
 from nasbench_rec.datasets._encode import Recipe, encode
 from nasbench_rec.datasets._files import AGAIN, SourceFile, file_hash, members, source_hash
-from nasbench_rec.datasets._spec import Column, Encoding, SplitRule
+from nasbench_rec.datasets._spec import Column, Encoding, SplitRule, setting
 from nasbench_rec.datasets._text import TextLayout, read_text
 
 from nasbench_rec.data import SPLITS, DatasetInfo, OnProgress, StreamedSource, silent

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import shutil
 from collections.abc import Iterator, Sequence
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nasbench_rec.errors import DataError
+from nasbench_rec.errors import DataError, disk_full
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,12 +30,8 @@ def disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT) or "requested and" in str(error):
-            free = shutil.disk_usage(path.parent).free / 2**20
-            raise DataError(
-                f"{path.parent}: the disk is full ({free:,.0f} MiB free) while writing {path.name}; "
-                "free some space or choose another place with --store"
-            ) from None
+        if why := disk_full(error, path.parent, path.name):
+            raise DataError(why) from None
         raise DataError(f"{path} cannot be written ({error.strerror or error})") from None
 
 

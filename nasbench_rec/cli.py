@@ -551,6 +551,7 @@ class StudyVerb(_Study):
 
     def _run(self, name: str, study: Any, store: Any) -> None:
         from nasbench_rec import progress
+        from nasbench_rec.preparation import prepare_all
         from nasbench_rec.studies.run import run
         from nasbench_rec.studies.running import Options
         from nasbench_rec.studies.sandbox import Limits
@@ -560,8 +561,10 @@ class StudyVerb(_Study):
         limit = None if self.trial_gib is None else int(self.trial_gib * 2**30)
         limits = Limits(self.trial_seconds, limit)
         options = Options(self.workers, self.threads, self.address, self.data_dir, limits, self.storage)
-        with progress.watch(progress.TrialWatcher) as observer, progress.steps() as watch:
-            run(study, name, store, self.engine, options, observer, watch)
+        with progress.steps() as watch:  # one display at a time
+            prepare_all(study.bind(self.data_dir).data, store.create().path, self.data_dir, watch)
+        with progress.watch(progress.TrialWatcher) as observer:
+            run(study, name, store, self.engine, options, observer)
 
     def _tune(self, path: Path) -> int:
         from nasbench_rec.store import Store

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import shutil
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class NasbenchError(Exception):
@@ -32,6 +35,16 @@ class StoreError(NasbenchError):
 
 class SealedError(NasbenchError):
     """The test split was asked for before the last training had ended, or a second time."""
+
+
+def disk_full(error: OSError, folder: Path, name: str = "") -> str | None:
+    """Return what to say where `error` means that there is no room in `folder`, None where it means something else."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT) and "requested and" not in str(error):
+        return None
+    free = shutil.disk_usage(folder).free / 2**20
+    what = f" while writing {name}" if name else ""
+    remedy = "free some space or choose another place with --store"
+    return f"{folder}: the disk is full ({free:,.0f} MiB free){what}; {remedy}"
 
 
 def unknown(kind: str, name: str, allowed: Iterable[str]) -> str:

@@ -6,7 +6,6 @@ either complete or absent.
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
@@ -20,7 +19,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from nasbench_rec.errors import StoreError
+from nasbench_rec.errors import StoreError, disk_full
 
 log = logging.getLogger(__name__)
 
@@ -97,12 +96,9 @@ def _room(root: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if (why := disk_full(error, root)) is None:
             raise
-        free = shutil.disk_usage(root).free / 2**20
-        raise StoreError(
-            f"{root}: the disk is full ({free:,.0f} MiB free); free some space or choose another place with --store"
-        ) from error
+        raise StoreError(why) from error
 
 
 def _fill(part: Path, compute: Callable[[Path], dict[str, Any]]) -> None:

@@ -13,7 +13,7 @@ from nasbench_rec.reports._ablation_grid import Margins, colour, grid, locator, 
 from nasbench_rec.reports._ablation_rows import frame_of
 from nasbench_rec.reports._comparison_marks import gain_tick
 from nasbench_rec.reports._comparison_points import ALL
-from nasbench_rec.reports._comparison_units import Place, head, places, require
+from nasbench_rec.reports._comparison_units import Contender, Place, head, places, require
 from nasbench_rec.reports._drawing import INK, LINE, MUTED, style
 from nasbench_rec.reports._text import one_line, score
 
@@ -41,19 +41,9 @@ FAINT: dict[str, Any] = {"markersize": 3.2, "markeredgewidth": 0}
 
 
 @dataclass(frozen=True)
-class PairRow:
+class PairRow(Contender):
     """One pair of seeds of one label and its reference; what sums the label up is repeated in each of its rows."""
 
-    dataset: str
-    backbone: str
-    label: str
-    name: str
-    method: str
-    ratio: float
-    budget: str
-    uniform: bool
-    n: int
-    failed: int
     reference: str
     """The label that it is compared with."""
     metric: str

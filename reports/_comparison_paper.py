@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from nasbench_rec.reports._ablation_rows import frame_of
 from nasbench_rec.reports._comparison_marks import seeds_text
-from nasbench_rec.reports._comparison_units import OWN_SIZE, Place, head, places
+from nasbench_rec.reports._comparison_units import OWN_SIZE, Contender, Place, head, places
 from nasbench_rec.reports._text import (
     HEADING,
     decimals,
@@ -33,20 +33,9 @@ LATEX_HEAD = """% In the preamble: \\usepackage{booktabs} and \\usepackage{graph
 
 
 @dataclass(frozen=True)
-class PaperCell:
+class PaperCell(Contender):
     """One method at one plan budget on one data set and backbone."""
 
-    dataset: str
-    backbone: str
-    label: str
-    name: str
-    method: str
-    ratio: float
-    budget: str
-    """In words: 1/2; "own size" for what has no control of it."""
-    uniform: bool
-    n: int
-    failed: int
     test_auc: float
     test_auc_sd: float
     embedding_ratio: float

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from nasbench_rec.reports._ablation_rows import frame_of
 from nasbench_rec.reports._comparison_units import (
+    Contender,
     Place,
     at_budget,
     budgets,
@@ -30,20 +31,9 @@ ALL = "all methods together"
 
 
 @dataclass(frozen=True)
-class CostPoint:
+class CostPoint(Contender):
     """One label on one data set and backbone: what it costs, and its mean test AUC beside the uniform model's."""
 
-    dataset: str
-    backbone: str
-    label: str
-    name: str
-    """The label without its plan budget."""
-    method: str
-    ratio: float
-    budget: str
-    uniform: bool
-    n: int
-    failed: int
     cost: float
     """Mean over seeds: embedding bytes, or what the search took."""
     cost_low: float

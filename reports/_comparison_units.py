@@ -29,6 +29,24 @@ OWN_SIZE = "own size"
 """The budget of what has no control of its size."""
 
 
+@dataclass(frozen=True)
+class Contender:
+    """What a row of a comparison is about: one label on one data set and backbone."""
+
+    dataset: str
+    backbone: str
+    label: str
+    name: str
+    """The label without its plan budget."""
+    method: str
+    ratio: float
+    budget: str
+    """In words: 1/2; "own size" for what has no control of it."""
+    uniform: bool
+    n: int
+    failed: int
+
+
 def stem(label: str, ratio: float) -> str:
     """Return a label without its plan budget: what is compared with itself over budgets."""
     found = list(_BUDGET.finditer(label)) if ratio == ratio else []

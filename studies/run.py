@@ -8,7 +8,6 @@ from typing import Any
 from nasbench_rec.studies.running import Engine, Options, TrialObserver
 from nasbench_rec.studies.study import Study
 
-from nasbench_rec.data import OnProgress, silent
 from nasbench_rec.errors import ConfigError, unknown
 from nasbench_rec.store import Store
 
@@ -30,7 +29,6 @@ def run(
     engine: Engine = "optuna",
     options: Options | None = None,
     observer: TrialObserver | None = None,
-    progress: OnProgress = silent,
 ) -> None:
     """Run what is missing of a study under `name` in the store; `reading.read` and `storage.load` tell what it found.
 
@@ -46,6 +44,6 @@ def run(
         raise ConfigError(unknown("engine", engine, engines))
     options, store = options or Options(), store if isinstance(store, Store) else Store(store)
     bound = study.bind(options.data_dir)
-    # Here and not in the workers: data are prepared once, with progress, where their files are.
-    prepare_all(bound.data, store.create().path, options.data_dir, progress)
+    # Here and not in the workers: data are prepared once, where their files are.
+    prepare_all(bound.data, store.create().path, options.data_dir)
     engines[engine](bound, name, store, options, observer or Silent())

@@ -22,7 +22,6 @@ from nasbench_rec.datasets._files import (
     TextBlock,
     members,
     opened,
-    read_all,
     source_hash,
     text_blocks,
 )
@@ -30,6 +29,10 @@ from nasbench_rec.datasets._files import (
 from nasbench_rec.errors import DataError
 
 TEXT = "a,b\n1,é\n\n2,x\n".encode()
+
+
+def read_all(source: SourceFile, encoding: str = "utf-8") -> bytes:
+    return b"".join(block.data for block in text_blocks(source, encoding=encoding))
 
 
 def tarball(path: Path, mode: str, content: bytes = TEXT) -> None:
