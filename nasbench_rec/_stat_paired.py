@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from nasbench_rec._stat_arrays import choice, constant, finite_differences, pair, rounding, share
 
 BCA_FROM = 6
-"""Pairs from which the bootstrap is used; below, resampling so few values cannot give a tail."""
+"""Pairs from which BCa is made; below, resampling so few values cannot give a tail."""
 
 RESAMPLES = 9_999
 EXACT_UP_TO = 16
@@ -23,6 +23,8 @@ WILCOXON_EXACT_UP_TO = 200
 """Differences without ties up to which Wilcoxon's distribution is counted; above, it is normal."""
 
 Method = Literal["none", "constant", "t", "BCa", "sign-flip"]
+INTERVALS: tuple[Method, ...] = ("t", "BCa", "sign-flip")
+"""Methods that make a real interval; a constant has no width, and "none" no bounds."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class PairedDifference:
     @property
     def excludes_zero(self) -> bool:
         """Whether a real interval (no constant) lies wholly on one side of zero."""
-        return self.method in ("t", "BCa", "sign-flip") and (self.low > 0 or self.high < 0)
+        return self.method in INTERVALS and (self.low > 0 or self.high < 0)
 
     @classmethod
     def missing(cls, level: float = 0.95) -> PairedDifference:
@@ -91,12 +93,12 @@ def paired_difference(
     - "BCa": the bootstrap of Efron (1987) with `seed`; t under six pairs and where BCa is undefined. It is short: in
       4,000 samples of normal differences each bound failed 7 % of the time at n = 6, 5 % at 10 and 4 % at 20, where it
       should 2.5 %.
-    - "auto": BCa.
     - "sign-flip": the values m at which the exact test of `a - b = m` is not significant, which are bounded by means
       of subsets of the differences (Hartigan 1969). Its coverage is at least `level` for all symmetric differences
       (above 16 pairs up to the sampling of subsets by `seed`); so few pairs that no test reaches 1 - `level` have no
       interval: six are needed for .95. From eight normal differences on it excludes zero as often as t. The one to
       decide claims with.
+    - "auto": sign-flip where it exists, at .95 from six pairs on; below, t.
 
     `DataError` if the lengths differ.
     """
@@ -162,10 +164,11 @@ def _finite_pairs(a: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _interval(difference: np.ndarray, level: float, seed: int, wanted: str) -> tuple[float, float, Method]:
-    if wanted == "sign-flip":
+    if wanted in ("sign-flip", "auto"):
         low, high = _typical_values(difference, level, seed)
-        return low, high, "sign-flip" if math.isfinite(low) else "none"
-    if wanted != "t" and len(difference) >= BCA_FROM:
+        if math.isfinite(low) or wanted == "sign-flip":
+            return low, high, "sign-flip" if math.isfinite(low) else "none"
+    if wanted == "BCa" and len(difference) >= BCA_FROM:
         low, high = _bca(difference, level, seed)
         if math.isfinite(low) and math.isfinite(high):
             return low, high, "BCa"

@@ -87,14 +87,24 @@ def equivalence_verdict(found: Equivalence, least: int = DECIDES_FROM) -> Verdic
     false `refuted` are at most alpha each. `seeds_if_claimed` takes the true difference to be zero.
     """
     values = found.mean, found.low, found.high, found.n
-    margins = f"{found.lower:.4g} to {found.upper:.4g}"
+    within, beyond, crossing = _of_margins(found)
     if found.n >= least and found.within:
-        return Verdict("supported", f"the interval lies within {margins}", *values)
+        return Verdict("supported", f"the interval lies {within}", *values)
     if found.n >= least and found.beyond:
-        return Verdict("refuted", f"the interval lies outside {margins}", *values)
-    reason = _too_few(found.n, least) if found.n < least else f"the interval crosses a margin of {margins}"
+        return Verdict("refuted", f"the interval lies {beyond}", *values)
+    reason = _too_few(found.n, least) if found.n < least else f"the interval crosses {crossing}"
     more = _seeds_within(found, found.mean, max(least, found.n + 1))
     return Verdict("inconclusive", reason, *values, None, more, _seeds_within(found, 0.0, least))
+
+
+def _of_margins(found: Equivalence) -> tuple[str, str, str]:
+    """Say where an interval lies within, beyond and across the margins; an infinite one is none."""
+    if math.isinf(found.upper):
+        return f"above {found.lower:.4g}", f"below {found.lower:.4g}", f"the margin {found.lower:.4g}"
+    if math.isinf(found.lower):
+        return f"below {found.upper:.4g}", f"above {found.upper:.4g}", f"the margin {found.upper:.4g}"
+    both = f"{found.lower:.4g} to {found.upper:.4g}"
+    return f"within {both}", f"outside {both}", f"a margin of {both}"
 
 
 def _check(smallest: float, claimed: float | None, p: float | None) -> None:

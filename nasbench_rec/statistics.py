@@ -40,6 +40,7 @@ from nasbench_rec._stat_many import (
 from nasbench_rec._stat_paired import (
     BCA_FROM,
     EXACT_UP_TO,
+    INTERVALS,
     RESAMPLES,
     PairedDifference,
     PairedTest,
@@ -71,6 +72,7 @@ __all__ = [
     "BCA_FROM",
     "DECIDES_FROM",
     "EXACT_UP_TO",
+    "INTERVALS",
     "MARGIN",
     "MOST_SEEDS",
     "RESAMPLES",

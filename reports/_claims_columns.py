@@ -145,5 +145,7 @@ READING = (
     "or is not shown to do worse: the effect is there, the explanation is not.",
     "A claim of kind value compares each seed's number with a bound that stands in the file; an equivalence asks that "
     "the whole interval lies within the margin.",
+    "Verdicts are about other seeds on these test rows. Where all seeds share them, the error from other rows is given "
+    "beside; an interval over rows that holds zero says that other rows might not show the difference.",
     "Verdicts hold for the settings, the data and the seeds that the frozen file names, and for no others.",
 )

@@ -16,6 +16,8 @@ NUMBERS = (
     *("minimum_detectable", "seeds_needed"),
 )
 """What of a comparison may be null."""
+ROW_NOISE = ("row_se", "seed_se", "total_se", "row_low", "row_high", "row_p")
+"""What a comparison says of test rows, where it does."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,13 @@ class ComparisonRow:
     claimed_within: str
     seeds_needed: float
     controls: str
+    row_se: float
+    """Of the mean difference in test AUC, from other test rows (DeLong); NaN where seeds do not share them."""
+    seed_se: float
+    total_se: float
+    row_low: float
+    row_high: float
+    row_p: float
 
 
 @dataclass(frozen=True)
@@ -141,6 +150,7 @@ def _comparison(c: Found, claim: Found) -> ComparisonRow:
     within = {None: "", True: "yes", False: "no"}[c["claimed_within"]]
     known |= {"method_mean": _mean(c["points"], "method"), "other_mean": _mean(c["points"], "other")}
     known |= {"claimed": number(claim["claimed"]), "claimed_within": within}
+    known |= {name: number((c.get("rows") or {}).get(name)) for name in ROW_NOISE}
     known["controls"] = "; ".join(f"{control['name']}: {control['state']}" for control in c["controls"])
     return ComparisonRow(**known)
 

@@ -61,11 +61,11 @@ def provenance(found: Found) -> list[str]:
     return lines
 
 
-def markdown(found: Found) -> str:
-    """Return the page of a claim set."""
+def markdown(found: Found, figure: str = "") -> str:
+    """Return the page of a claim set; `figure`: Markdown that shows its figure."""
     blocks = [f"# {_text(found['title'])}", f"{_text(found['paper'])}. {_text(found['source'])}"]
     blocks += [summary(found), "\n".join(f"- {line}" for line in provenance(found))]
-    blocks += ["## Verdicts", markdown_table(CLAIM_COLUMNS, claim_rows(found))]
+    blocks += ["## Verdicts", markdown_table(CLAIM_COLUMNS, claim_rows(found)), figure]
     for verdict in found["verdicts"]:
         blocks += _claim(verdict)
     blocks += ["## How to read this", "\n".join(f"- {line}" for line in READING), _columns(found)]
@@ -87,6 +87,7 @@ def _claim(verdict: Found) -> Iterator[str]:
     yield " ".join(notes)
     yield markdown_table(COMPARISON_COLUMNS, _rows(verdict))
     yield "\n".join(dict.fromkeys(_points(verdict)))
+    yield "\n".join(_row_noise(verdict))
     yield "\n".join(dict.fromkeys(_controls(verdict)))
 
 
@@ -111,6 +112,19 @@ def _points(verdict: Found) -> Iterator[str]:
         elif c["points"]:
             seeds = ", ".join(f"{_seed(p)}: {amount(p['difference'], True)}" for p in c["points"])
             yield f"- per seed, {_text(_place(c))}: {seeds}"
+
+
+def _row_noise(verdict: Found) -> Iterator[str]:
+    """Say what other test rows would add to the error of a mean difference."""
+    for c in verdict["comparisons"]:
+        if rows := c.get("rows"):
+            errors = [amount(number(rows[name])) for name in ("row_se", "seed_se", "total_se")]
+            interval = f"[{amount(rows['row_low'], True)}, {amount(rows['row_high'], True)}]"
+            yield (
+                f"- test rows, {_text(_place(c))}: standard error of the difference in test AUC {errors[0]} from "
+                f"other rows (DeLong, {rows['rows']:,} rows), {errors[1]} from other seeds, {errors[2]} from both; "
+                f"interval over rows alone {interval}"
+            )
 
 
 def _seed(point: Found) -> str:

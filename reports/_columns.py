@@ -124,8 +124,8 @@ COLUMNS = (
         "AUC − uniform",
         "test AUC minus that of the uniform model, paired: each unit against the uniform model of the same "
         "seed and split seed; mean, [95 % interval], how the interval was made (t: Student's t of the "
-        "paired differences, under 6 pairs; BCa: bootstrap, from 6 pairs; equal: all differences are one "
-        "value) and the number of pairs; above zero is better than uniform",
+        "paired differences, under 6 pairs; sign-flip: the values that the exact sign-flip test does not "
+        "reject, from 6 pairs; equal: all differences are one value) and the number of pairs; above zero is better than uniform",
         1,
         lambda row: _difference(row.auc_difference, row.test_auc_sd, row),
         lambda row: _interval(
@@ -238,8 +238,8 @@ READING = (
 
 CAPTION = (
     "Means ± standard deviation over the seeds that succeeded. Differences to the uniform model are paired "
-    "by seed and split seed: mean, [95 % interval], how it was made (t under 6 pairs, BCa bootstrap from "
-    "6), number of pairs. Embedding bytes contain values, index overhead, alignment matrices, mixture "
+    "by seed and split seed: mean, [95 % interval], how it was made (t under 6 pairs, exact sign-flip "
+    "from 6), number of pairs. Embedding bytes contain values, index overhead, alignment matrices, mixture "
     "weights and routers. Times hold only within one machine and one run. Rows are ordered by mean test "
     "AUC; * marks the highest only where its paired interval against the second excludes zero."
 )
@@ -250,7 +250,7 @@ FIGURE_CAPTION = (
 )
 FIGURE_READING = (
     "In the figure a point is the mean test AUC over the mean embedding bytes of a row, on a logarithmic "
-    "axis. Upright bars are 95 % intervals of the mean over seeds (Student's t under 6 seeds, BCa bootstrap "
+    "axis. Upright bars are 95 % intervals of the mean over seeds (Student's t under 6 seeds, exact sign-flip "
     "from 6), level bars reach from the smallest to the largest plan over seeds. A line joins one method at "
     "several plan budgets, the dashed line is the uniform model, and points of about one size stand side by "
     "side. Of many points bars may leave the axes, and so may points far below all others, which a note "

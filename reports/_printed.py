@@ -9,6 +9,8 @@ from typing import Any, Generic, TypeVar
 
 from nasbench_rec.reports._text import decimals, markdown_escape, score
 
+from nasbench_rec.statistics import INTERVALS
+
 Row = TypeVar("Row")
 WIDEST = 34
 """Longer words of a printed table go on in the next line."""
@@ -55,8 +57,8 @@ def difference_text(row: Any, name: str) -> str:
     kind, pairs = getattr(row, f"{name}_interval"), getattr(row, f"{name}_pairs")
     if not pairs:
         return ""
-    places = decimals((high - low) / 4) if kind in ("t", "BCa") else 4
-    if kind in ("t", "BCa"):
+    places = decimals((high - low) / 4) if kind in INTERVALS else 4
+    if kind in INTERVALS:
         said = f"[{score(low, places, signed=True)}, {score(high, places, signed=True)}] {kind}, {pairs}"
     else:
         said = f"equal, {pairs}" if kind == "constant" else "1 pair"

@@ -45,7 +45,7 @@ class LeaderboardRow:
     auc_difference_low: float
     auc_difference_high: float
     auc_difference_interval: str
-    """How the interval was made: t, BCa, constant (all differences equal) or none (fewer than two pairs)."""
+    """How the interval was made: t, sign-flip, constant (all differences equal) or none (fewer than two pairs)."""
     auc_difference_pairs: int
     logloss_difference: float
     logloss_difference_low: float

@@ -9,10 +9,12 @@ from nasbench_rec.reports._printed import Column, difference_text, mean_text
 from nasbench_rec.reports._text import byte_size, one_line, score, seconds
 from nasbench_rec.reports._tuning_rows import TuningRow
 
+from nasbench_rec.statistics import INTERVALS
+
 KEPT = "kept the defaults"
 INTERVAL = (
-    "mean, [95 % interval], how it was made (t: Student's t, under 6 pairs; BCa: bootstrap, from 6; equal: all "
-    "differences are one value) and number of pairs"
+    "mean, [95 % interval], how it was made (t: Student's t, under 6 pairs; sign-flip: exact, from 6; equal: "
+    "all differences are one value) and number of pairs"
 )
 Columns = Sequence[Column[Any]]
 
@@ -229,4 +231,4 @@ def _above(rows: Sequence[TuningRow], name: str) -> str:
 
 
 def _is_sure(row: TuningRow, name: str) -> bool:
-    return getattr(row, f"{name}_interval") in ("t", "BCa") and getattr(row, f"{name}_low") > 0
+    return getattr(row, f"{name}_interval") in INTERVALS and getattr(row, f"{name}_low") > 0

@@ -66,7 +66,7 @@ class TuningRow:
     auc_gain_low: float
     auc_gain_high: float
     auc_gain_interval: str
-    """How the interval was made: t, BCa, constant (all differences equal) or none (fewer than two pairs)."""
+    """How the interval was made: t, sign-flip, constant (all differences equal) or none (fewer than two pairs)."""
     auc_gain_pairs: int
     logloss_gain: float
     logloss_gain_low: float

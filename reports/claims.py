@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pandas as pd
 from nasbench_rec.reports import _claims_writers, _writers
+from nasbench_rec.reports._claims_figure import EffectRow, draw_effects, effects_caption, effects_frame
 from nasbench_rec.reports._claims_rows import (
     ClaimRow,
     ComparisonRow,
@@ -19,7 +21,8 @@ from nasbench_rec.reports._claims_rows import (
     seed_rows,
 )
 from nasbench_rec.reports._files import write_files
-from nasbench_rec.reports._text import encoded
+from nasbench_rec.reports._text import encoded, markdown_escape
+from nasbench_rec.reports.figures import pdf, svg
 
 from nasbench_rec.errors import DataError
 
@@ -29,9 +32,13 @@ if TYPE_CHECKING:
 __all__ = [
     "ClaimRow",
     "ComparisonRow",
+    "EffectRow",
     "SeedRow",
     "claims_frame",
     "comparisons_frame",
+    "draw_effects",
+    "effects_caption",
+    "effects_frame",
     "print_claims",
     "read_verdicts",
     "seeds_frame",
@@ -66,16 +73,23 @@ def seeds_frame(found: Found) -> pd.DataFrame:
 
 
 def write_claims(found: Found, out: Path) -> list[Path]:
-    """Write `NAME.md`, `NAME.csv` (comparisons) and `NAME-seeds.csv` (pairs with their records' keys) into `out`.
+    """Write `NAME.md`, `NAME.csv` (comparisons), `NAME-seeds.csv` (pairs with their records' keys) into `out`.
 
-    `found` is the content of `verdicts.json`. Equal content gives equal bytes; files appear whole or not at all.
+    Where there is a difference to show, also the forest plot `NAME.svg` and `.pdf` with `NAME-effects.csv`. `found` is
+    the content of `verdicts.json`. Equal content gives equal bytes; files appear whole or not at all.
     """
     name = str(found["name"])
+    effects = effects_frame(found)
+    figure = None if effects.empty else draw_effects(effects)
+    shown = f"![Effects]({quote(name)}.svg)\n\n{markdown_escape(effects_caption(effects))}" if figure else ""
     files = {
-        f"{name}.md": encoded(_claims_writers.markdown(found)),
+        f"{name}.md": encoded(_claims_writers.markdown(found, shown)),
         f"{name}.csv": _writers.csv(comparisons_frame(found)),
         f"{name}-seeds.csv": _writers.csv(seeds_frame(found)),
     }
+    if figure:
+        files |= {f"{name}.svg": svg(figure), f"{name}.pdf": pdf(figure)}
+        files |= {f"{name}-effects.csv": _writers.csv(effects)}
     return write_files(out, files)
 
 

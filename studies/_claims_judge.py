@@ -15,6 +15,7 @@ from nasbench_rec.studies._claims_values import METRICS, Record, value
 
 from nasbench_rec.statistics import (
     Equivalence,
+    NoiseSplit,
     PairedDifference,
     Verdict,
     equivalence,
@@ -121,6 +122,8 @@ class Comparison:
     seeds_if_claimed: int | None = None
     points: tuple[Point, ...] = ()
     controls: tuple[ControlResult, ...] = ()
+    rows: NoiseSplit | None = None
+    """What test rows add to the noise of seeds, where the store can tell; it decides nothing."""
 
 
 @dataclass(frozen=True)

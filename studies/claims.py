@@ -19,6 +19,7 @@ from typing import Any
 from nasbench_rec.studies._claims_form import Arm, Choice, Claim, ClaimSet, read_claims
 from nasbench_rec.studies._claims_freeze import content_of, digest, freeze, read_frozen
 from nasbench_rec.studies._claims_judge import Comparison, Judged, judge
+from nasbench_rec.studies._claims_noise import with_row_noise
 from nasbench_rec.studies._claims_units import Cell, cells_of, describe, too_small, units_of, with_seeds
 from nasbench_rec.studies._claims_values import METRICS
 from nasbench_rec.studies.ablation import PlannedUnit, Variant, queue
@@ -129,6 +130,8 @@ def verdicts_of(opened: Opened, store: Store) -> dict[str, Any]:
     """Return the verdicts and all they rest on, JSON-able, from the records of a store."""
     records = {u.key: r for c in opened.cells for u in c.units if (r := store.get(u.key)) is not None}
     judged = judge(opened.asked.claims, opened.cells, records, opened.claims.alpha)
+    units = {u.key: u for c in opened.cells for u in c.units}
+    judged = [with_row_noise(j, units, records, store) for j in judged]
     frozen = opened.frozen["frozen"]
     early = sorted(key for key, record in records.items() if record["started"] < frozen)
     words = {name: getattr(opened.claims, name) for name in ("name", "title", "paper", "source", "alpha")}

@@ -59,19 +59,28 @@ def test_pairs_without_a_value_are_left_out():
 
 def test_six_pairs_give_the_bca_interval_of_scipy():
     difference = np.array([0.1, 0.4, 0.2, 0.9, 0.3, 0.35])
-    found = paired_difference(difference, np.zeros(6), seed=3)
+    found = paired_difference(difference, np.zeros(6), seed=3, interval="BCa")
     rng = np.random.default_rng(3)
     expected = stats.bootstrap(
         (difference,), np.mean, method="BCa", n_resamples=9_999, rng=rng
     ).confidence_interval
     assert (found.method, found.low, found.high) == ("BCa", expected.low, expected.high)
     assert found.excludes_zero
-    assert found == paired_difference(difference, np.zeros(6), seed=3)
+    assert found == paired_difference(difference, np.zeros(6), seed=3, interval="BCa")
 
 
 def test_bca_gives_way_to_t_where_it_is_undefined(monkeypatch):
     monkeypatch.setattr("nasbench_rec._stat_paired._bca", lambda *_: (math.nan, math.nan))
-    assert paired_difference(np.arange(6.0), np.zeros(6)).method == "t"
+    assert paired_difference(np.arange(6.0), np.zeros(6), interval="BCa").method == "t"
+
+
+def test_the_interval_by_default_is_the_exact_one_where_it_exists():
+    difference = np.array([0.1, 0.4, 0.2, 0.9, 0.3, 0.35])
+    found = paired_difference(difference, np.zeros(6))
+    assert (found.method, found.low, found.high) == ("sign-flip", 0.1, 0.9) and found.excludes_zero
+    assert found == paired_difference(difference, np.zeros(6), interval="sign-flip")
+    assert paired_difference(difference[:5], np.zeros(5)).method == "t"
+    assert paired_difference(difference, np.zeros(6), 0.99).method == "t"
 
 
 def test_one_odd_difference_among_six_does_not_warn():
@@ -201,7 +210,7 @@ def bca_by_its_formula(x, level, resamples, rng):
 
 def test_the_bootstrap_is_bca_by_its_formula():
     x = np.random.default_rng(4).lognormal(0, 0.8, 12)
-    found = paired_difference(x, np.zeros(12), level=0.9)
+    found = paired_difference(x, np.zeros(12), level=0.9, interval="BCa")
     expected = bca_by_its_formula(x, 0.9, 200_000, np.random.default_rng(0))
     assert [found.low, found.high] == pytest.approx(expected, rel=0.02)
     assert found.high - found.mean > 1.2 * (found.mean - found.low)

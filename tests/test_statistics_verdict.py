@@ -216,7 +216,7 @@ def test_the_p_of_the_exact_test_holds_a_short_interval_to_its_level():
     for _ in range(400):
         x = rng.normal(0, 1, 6)
         p = paired_test(x, np.zeros(6)).p
-        bca = paired_difference(x, np.zeros(6))
+        bca = paired_difference(x, np.zeros(6), interval="BCa")
         found["alone"] += verdict(bca, "greater", 0.0).outcome == "supported"
         found["with p"] += verdict(bca, "greater", 0.0, p=p).outcome == "supported"
     assert (
@@ -281,6 +281,9 @@ def test_no_worse_is_a_verdict_too():
     assert equivalence_verdict(noninferiority(x + 5, np.zeros(8), 0.3)).outcome == "supported"
     assert equivalence_verdict(noninferiority(x - 5, np.zeros(8), 0.3)).outcome == "refuted"
     assert equivalence_verdict(noninferiority(x, np.zeros(8), 0.01)).outcome == "inconclusive"
+    above = equivalence_verdict(noninferiority(x + 5, np.zeros(8), 0.3)).reason
+    below = equivalence_verdict(noninferiority(x - 5, np.zeros(8), 0.3, better="less")).reason
+    assert above == "the interval lies above -0.3" and below == "the interval lies below 0.3"
 
 
 def test_statistics_are_imported_without_their_libraries():

@@ -15,6 +15,9 @@ import pytest
 from nasbench_rec.reports.claims import (
     claims_frame,
     comparisons_frame,
+    draw_effects,
+    effects_caption,
+    effects_frame,
     print_claims,
     read_verdicts,
     seeds_frame,
@@ -71,6 +74,7 @@ def verdict(outcome: str = "supported", *comparisons: dict[str, Any], **changes:
         "source": "table 1",
     }
     claim |= {"reading": "Read so.", "claimed": 0.0104}
+    claim |= {"interest": 0.001, "direction": "higher", "metric": "auc"}
     known: dict[str, Any] = {"outcome": outcome, "reason": "as the interval says", "scope": "other data"}
     known |= {
         "explained_by": [],
@@ -118,7 +122,8 @@ def test_frames_have_a_row_per_claim_comparison_and_pair() -> None:
 def test_equal_content_gives_equal_bytes_and_the_csv_has_all_numbers(tmp_path: Path) -> None:
     paths = write_claims(found(), tmp_path)
     before = [p.read_bytes() for p in paths]
-    assert [p.name for p in paths] == ["mine.md", "mine.csv", "mine-seeds.csv"]
+    names = ["mine.md", "mine.csv", "mine-seeds.csv", "mine.svg", "mine.pdf", "mine-effects.csv"]
+    assert [p.name for p in paths] == names
     assert [p.read_bytes() for p in write_claims(found(), tmp_path)] == before
     assert pd.read_csv(tmp_path / "mine.csv")["p_corrected"].tolist() == [0.0625]
     assert len(pd.read_csv(tmp_path / "mine-seeds.csv")) == 6
@@ -180,6 +185,31 @@ def test_what_a_reader_must_know_of_the_order_of_things(tmp_path: Path) -> None:
     assert "extended after the claims were frozen" in later
 
 
+def test_noise_of_test_rows_is_said_where_it_is_known(tmp_path: Path) -> None:
+    names = (
+        "difference",
+        "row_se",
+        "seed_se",
+        "total_se",
+        "row_low",
+        "row_high",
+        "row_p",
+        "seeds",
+        "rows",
+        "level",
+    )
+    rows = dict(
+        zip(names, (0.01, 0.0021, 0.0004, 0.0022, -0.0001, 0.0201, 0.06, 6, 28_860, 0.95), strict=True)
+    )
+    content = found(verdict("supported", comparison(rows=rows), comparison()))
+    text = page(content, tmp_path)
+    assert text.count("- test rows, ") == 1
+    assert ".0021 from other rows (DeLong, 28,860 rows), .00040 from other seeds, .0022 from both" in text
+    assert "interval over rows alone [-.00010, +.0201]" in text
+    csv = pd.read_csv(tmp_path / "mine.csv")
+    assert csv["row_se"].tolist()[0] == 0.0021 and math.isnan(csv["row_se"][1])
+
+
 def test_what_cannot_be_tested_says_why(tmp_path: Path) -> None:
     lost = comparison(outcome="not testable here", reason="no files", seeds=0, low=None, high=None, mean=None)
     text = page(found(verdict("not testable here", lost, lost, scope="")), tmp_path)
@@ -205,6 +235,28 @@ def test_the_terminal_has_every_verdict_at_any_width(width: int) -> None:
     text = printed(content, width)
     assert all(word in text for word in ("supported", "refuted", "inconclusive", "3 claims"))
     assert max(map(len, text.splitlines())) <= width
+
+
+def test_effects_are_on_the_claimed_side_in_units_of_the_smallest_of_interest(tmp_path: Path) -> None:
+    lower = {"direction": "lower", "interest": 0.05, "metric": "logloss", "claimed": None}
+    content = found(
+        verdict("supported", comparison(), explained_by=["random"]),
+        verdict("refuted", comparison(outcome="refuted", mean=0.1, low=0.05, high=0.2), claim=lower),
+        verdict("supported", claim={"kind": "value"}),
+        verdict("inconclusive", comparison(outcome="inconclusive", seeds=2, low=None, high=None)),
+    )
+    frame = effects_frame(content)
+    gain, loss = frame.to_dict("records")
+    assert [gain[n] for n in ("effect", "low", "high", "claimed")] == pytest.approx([10, 8, 12, 10.4])
+    assert gain["outcome"] == "supported, explained by a control"
+    assert [loss[n] for n in ("effect", "low", "high")] == pytest.approx([-2, -4, -1])
+    assert loss["outcome"] == "refuted" and math.isnan(loss["claimed"])
+    assert "auc: .0010; logloss: .0500" in effects_caption(frame)
+    shown = [text.get_text() for text in draw_effects(frame).axes[0].get_yticklabels()]
+    assert shown == ["c", ""]  # both are named "c": one name for its lines
+    without = found(verdict("supported", claim={"kind": "value"}), name="my set")
+    assert [p.suffix for p in write_claims(without, tmp_path)] == [".md", ".csv", ".csv"]
+    assert "![Effects](my%20set.svg)" in page({**content, "name": "my set"}, tmp_path)
 
 
 def test_what_is_no_verdicts_file_is_refused(tmp_path: Path) -> None:

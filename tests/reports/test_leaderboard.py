@@ -101,10 +101,10 @@ def test_pairs_need_equal_seed_and_equal_split(small):
 
 
 @pytest.mark.parametrize("seeds", [5, 6])
-def test_the_interval_is_bca_from_six_pairs(many_records, seeds):
+def test_the_interval_is_exact_from_six_pairs(many_records, seeds):
     frame = leaderboard_frame(many_records(seeds))
     m = row_of(frame, "magnitude @ 1/2")
-    assert m["auc_difference_interval"] == ("t" if seeds == 5 else "BCa")
+    assert m["auc_difference_interval"] == ("t" if seeds == 5 else "sign-flip")
     assert m["auc_difference_low"] < m["auc_difference"] < m["auc_difference_high"]
 
 

@@ -170,7 +170,7 @@ def test_splits_are_part_of_the_pair():
         row["default_key"], row["tuned_key"] = f"2{row['default_key']}", f"2{row['tuned_key']}"
         row["aucs"] = tuple(auc + 0.1 for auc in row["aucs"])
     row = tuning_frame(*frames(first, second)).iloc[0]
-    assert (row["planned"], row["auc_gain_pairs"], row["auc_gain_interval"]) == (6, 6, "BCa")
+    assert (row["planned"], row["auc_gain_pairs"], row["auc_gain_interval"]) == (6, 6, "sign-flip")
     assert row["auc_gain"] == pytest.approx(0.02)
 
 

@@ -36,10 +36,12 @@ from nasbench_rec.studies.claims import (
     write_verdicts,
 )
 from nasbench_rec.studies.execute import Workers, execute
+from safetensors.numpy import load_file, save_file
 
 from nasbench_rec.config import content_key
+from nasbench_rec.data import Dataset
 from nasbench_rec.errors import ConfigError, StoreError
-from nasbench_rec.statistics import verdict_shares
+from nasbench_rec.statistics import noise_split, verdict_shares
 from nasbench_rec.store import Store
 from nasbench_rec.unit import ENGINE, Unit
 
@@ -259,6 +261,47 @@ def test_claims_are_frozen_before_anything_runs_and_checks_are_counted(tmp_path:
     keys = {key for point in comparison["points"] for key in point["keys"]}
     assert keys == {unit.key for unit in opened.units}
     assert json.loads((frozen.parent / "verdicts.json").read_text()) == second
+
+
+def test_noise_of_test_rows_stands_beside_that_of_seeds(tmp_path: Path) -> None:
+    label_free = CLAIM.replace('"c"', '"free"')
+    found = read_claims(written(tmp_path, HEAD + TINY + CLAIM + 'metric = "test_auc"\n' + label_free))
+    store = Store(tmp_path / "store")
+    opened = open_claims(found, store, None)
+    assert execute(opened.units, store, Workers(), None, Silent()) == 0
+    entry, free = write_verdicts(opened, store)["verdicts"]
+    (comparison,) = entry["comparisons"]
+    assert free["comparisons"][0]["rows"] is None  # without label noise there is no such error
+    rows = comparison["rows"]
+    pairs = [[record_of(store, key) for key in point["keys"]] for point in comparison["points"]]
+    labels = Dataset.load(store.stages / "prepare" / opened.units[0].task.data.key).split("test").labels
+    sides = [
+        [load_file(store.path / r["predictions"])["test"] for r in side] for side in zip(*pairs, strict=True)
+    ]
+    expected = noise_split(labels, *sides)
+    assert rows == pytest.approx(vars(expected)) and rows["difference"] == pytest.approx(comparison["mean"])
+    assert 0 < rows["row_se"] < 0.1 and rows["rows"] == len(labels) == 400
+    path = store.path / pairs[0][0]["predictions"]
+    save_file({name: values + 1 for name, values in load_file(path).items()}, path)
+    with pytest.raises(StoreError, match="predictions were changed"):
+        write_verdicts(opened, store)
+    path.unlink()
+    assert write_verdicts(opened, store)["verdicts"][0]["comparisons"][0]["rows"] is None
+
+
+def test_test_rows_that_seeds_do_not_share_have_no_noise_of_their_own(tmp_path: Path) -> None:
+    text = HEAD + TINY.replace("seeds =", "data_seed = true\nseeds =") + CLAIM + 'metric = "test_auc"\n'
+    found, store = read_claims(written(tmp_path, text)), Store(tmp_path / "store")
+    opened = open_claims(found, store, None)
+    assert execute(opened.units, store, Workers(), None, Silent()) == 0
+    (comparison,) = write_verdicts(opened, store)["verdicts"][0]["comparisons"]
+    assert comparison["n"] == 2 and comparison["rows"] is None
+
+
+def record_of(store: Store, key: str) -> dict[str, Any]:
+    found = store.get(key)
+    assert found is not None
+    return found
 
 
 def test_records_older_than_the_claims_are_counted(tmp_path: Path) -> None:
