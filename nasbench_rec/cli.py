@@ -736,6 +736,109 @@ class Report:
 
 
 @dataclass(frozen=True)
+class FiguresVerb:
+    """Draw the figures that compare the methods of a store, and write the compact table of a paper.
+
+    Without names all that have anything to show. Each is written as SVG, PDF and CSV (its numbers), the table `paper`
+    as CSV, Markdown and LaTeX, to --out, by default STORE/figures; what is too large for a page is a file per data set
+    and backbone. Data sets that differ in their seed alone, each run with one seed of its own, count as one:
+    `planted (seed=*)`. `figures --list` says what each shows, with names also how it is read.
+    """
+
+    names: Annotated[
+        Positional[tuple[str, ...]],
+        arg(metavar="[NAME ...]", help="Figures, such as pareto or widths, or paper for the table."),
+    ] = ()
+    list: Annotated[
+        bool, tyro.conf.FlagCreatePairsOff, arg(help="Say what each shows, and draw nothing.")
+    ] = False
+    store: StorePath = Path("results")
+    out: Annotated[Path | None, arg(help="Folder of the figures; by default STORE/figures.")] = None
+    datasets: tuple[str, ...] = ()
+    """Show these data sets only, as tables call them, with or without their settings."""
+    backbones: tuple[str, ...] = ()
+    """Show these backbones only, named alike."""
+    reference: str = "uniform"
+    """What `paired` compares with: uniform, random or a method's name (both of the same size), or a label."""
+    tuned: str | None = None
+    """Name of the equal tuning in the store that tuning-gains shows, once `leaderboard --tuned` has tested it."""
+    data_dir: DataDir = None
+
+    def run(self) -> int:
+        """List, or draw and say what was written; 1 where something that was named has nothing to show."""
+        from nasbench_rec import progress
+        from nasbench_rec.reports.comparison import describe_figures, write_comparison
+
+        entries = describe_figures(self.names)  # which refuses an unknown name
+        if self.list:
+            return self._list(entries)
+        evidence = self._evidence()
+        with progress.steps() as watch:
+            done = write_comparison(evidence, self.out or self.store / "figures", self.names, watch)
+        for name, paths in done.files.items():
+            _print(f"{name}: {', '.join(path.name for path in paths)}")
+        for name, reason in done.reasons.items():
+            _print(f"nothing to show: {name}: {reason}")
+        _print(f"written: {len(done.paths)} files in {self.out or self.store / 'figures'}")
+        return 1 if self.names and done.reasons else 0
+
+    def _list(self, entries: Sequence[Mapping[str, str]]) -> int:
+        if not self.names:
+            return _show_list([*map(dict, entries)], ("name", "shows"), False)
+        for entry in entries:
+            _print(f"{entry['name']}: {entry['title']}\n{entry['shows']}\n{entry['reading']}\n")
+        return 0
+
+    def _evidence(self) -> Any:
+        """Return what the store holds, as far as the options let it be shown."""
+        from nasbench_rec.describe import methods
+        from nasbench_rec.reports.comparison import Evidence
+        from nasbench_rec.store import Store
+
+        store = Store(self.store)
+        levels = {entry["name"]: entry.get("level", "") for entry in methods()}
+        found = Evidence.of(store, levels=levels, reference=self.reference)
+        if found.frame.empty:
+            raise DataError(
+                f"{store.path} has no records to draw; run `nasbench-rec leaderboard --store {store.path}`."
+            )
+        if found.replaced:
+            _print(f"left out, as a later one takes its place: {found.replaced} of the records")
+        if self.tuned is not None:
+            rows = _tuning_rows(store, self.tuned, self.data_dir)
+            found = dataclasses.replace(found, tuning=rows)
+        found = found.pooled()
+        for option, column in (("datasets", "dataset"), ("backbones", "backbone")):
+            if chosen := getattr(self, option):
+                known = sorted(set(found.frame[column]))
+                found = found.where(**{column: [x for name in chosen for x in _called(name, known, option)]})
+        return found
+
+
+def _called(name: str, known: Sequence[str], option: str) -> list[str]:
+    """Return what is called so in tables, or where nothing is, what is with settings behind: `deepfm (epochs=8)`."""
+    found = [x for x in known if x == name] or [x for x in known if x.partition(" (")[0] == name]
+    if not found:
+        raise ConfigError(f"--{option}: {unknown('name', name, known)}")
+    return found
+
+
+def _tuning_rows(store: Any, name: str, data_dir: Path | None) -> Any:
+    """Return the rows of an equal tuning, of those seeds whose units have records."""
+    from nasbench_rec.reports.tuning import tuning_frame
+    from nasbench_rec.studies.tuning import pairs, plan_frame, read_tuned
+
+    frame = store.frame()
+    seeds = frame["seed"].nunique()  # those of a tested tuning count from 0, so there are no more
+    plan = plan_frame(pairs(read_tuned(store, name), {}, seeds, data_dir))
+    tested = plan[["default_key", "tuned_key"]].isin(set(frame["key"])).any(axis=1)
+    if not tested.any():
+        remedy = f"run `nasbench-rec leaderboard --tuned {name} --store {store.path}`"
+        raise DataError(f"{name}: no unit of this tuning has a record; {remedy} first.")
+    return tuning_frame(plan[tested], frame)
+
+
+@dataclass(frozen=True)
 class Verify:
     """Re-run a record from itself, without its stages, and compare; or a random sample of a store's records."""
 
@@ -874,6 +977,7 @@ Verb = (
     | Annotated[StudyVerb, subcommand("study")]
     | Annotated[ClaimsVerb, subcommand("claims")]
     | Annotated[Report, subcommand("report")]
+    | Annotated[FiguresVerb, subcommand("figures")]
     | Annotated[StoreVerb, subcommand("store")]
     | Annotated[Verify, subcommand("verify")]
 )

@@ -11,8 +11,13 @@ from nasbench_rec.reports._text import byte_size, one_line, score, three_digits
 
 
 def name_of(row: AblationRow) -> str:
-    """Return the variant's name, with a mark where it was chosen among others."""
-    return f"{one_line(row.variant, 60)}{' (best by validation)' if row.chosen else ''}"
+    """Return the name of a row."""
+    return variant_name(row.variant, row.chosen)
+
+
+def variant_name(name: str, chosen: bool) -> str:
+    """Return a variant's name, with a mark where it was chosen among others."""
+    return f"{one_line(name, 60)}{' (best by validation)' if chosen else ''}"
 
 
 def trouble(row: AblationRow) -> str:

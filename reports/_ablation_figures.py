@@ -26,6 +26,8 @@ from nasbench_rec.reports._ablation_units import Records
 from nasbench_rec.reports._drawing import INK, MUTED, style
 from nasbench_rec.reports._text import one_line
 
+from nasbench_rec.errors import ConfigError, unknown
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -262,3 +264,10 @@ FIGURES: Mapping[str, NamedFigure] = {
     ),
 }
 """The figures by name; each is called with a plan and its records."""
+
+
+def figure_of(name: str) -> NamedFigure:
+    """Return the figure of a name; `ConfigError` names the nearest where there is none."""
+    if name not in FIGURES:
+        raise ConfigError(unknown("figure", name, FIGURES))
+    return FIGURES[name]

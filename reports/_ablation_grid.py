@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from nasbench_rec.reports._drawing import COLOURS, INK
-from nasbench_rec.reports._text import one_line
+from nasbench_rec.reports._text import fitted, letters, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,19 +85,21 @@ def grid(
     head: float = 0.24,
     aside: float = 0.0,
     across: int = 0,
+    over: float = 0.0,
 ) -> Grid:
     """Return a figure with a panel per title; `head` is room for a legend, `aside` for a colour bar.
 
-    `size` of a panel (None) and panels `across` (0) go by their number where they are not given.
+    `size` of a panel (None) and panels `across` (0) go by their number where they are not given. Titles may reach over
+    the right margin by `over` inches.
     """
     from matplotlib.figure import Figure
 
     size = size or LARGE.get(len(titles), PANEL)
-    letters = max(16, int(TITLE * size[0] / PANEL[0]))
+    room = title_letters(size[0] + over)
     space = margins or Margins()
     columns = min(across or (ACROSS if len(titles) <= MANY else MANY_ACROSS), len(titles))
     rows = math.ceil(len(titles) / columns)
-    top = space.top if space.top is not None else 0.12 + 0.13 * max(len(_wrapped(t, letters)) for t in titles)
+    top = space.top if space.top is not None else 0.12 + 0.13 * max(len(wrapped(t, room)) for t in titles)
     wide, high = size[0] + space.left + space.right, size[1] + space.bottom + top
     outer = (0.16, 0.18)  # axis labels stand on the outside only
     width, height = outer[0] + columns * wide + aside, outer[1] + rows * high + head
@@ -109,20 +110,26 @@ def grid(
         y = height - head - (i // columns + 1) * high + space.bottom
         full = figure.get_figwidth()
         axes = figure.add_axes((x / full, y / height, size[0] / full, size[1] / height))
-        panel_title(axes, title, letters)
+        panel_title(axes, title, room)
         panels.append(axes)
     return Grid(figure, panels, columns)
+
+
+def title_letters(wide: float) -> int:
+    """Return how many letters of a title stand above a panel so many inches wide."""
+    return max(16, int(TITLE * wide / PANEL[0]))
+
+
+def head_for(handles: Sequence[Any], columns: int) -> float:
+    """Return the inches that a legend takes above the panels."""
+    return 0.1 + 0.178 * math.ceil(len(handles) / columns)
 
 
 def panel_title(axes: Axes, title: str, width: int = TITLE) -> None:
     """Write a panel's title on at most two lines."""
     axes.set_title(
-        "\n".join(_wrapped(title, width)), loc="left", fontsize=8, fontweight="bold", parse_math=False
+        "\n".join(wrapped(title, width)), loc="left", fontsize=8, fontweight="bold", parse_math=False
     )
-
-
-def _wrapped(title: str, width: int) -> list[str]:
-    return textwrap.wrap(one_line(title, 400), width, max_lines=2, placeholder=" …")
 
 
 def panels(frame: pd.DataFrame, *extra: str) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -144,12 +151,12 @@ def where(frame: pd.DataFrame, keys: Sequence[Any]) -> str:
 
 def room_for(names: Iterable[str], most: int) -> float:
     """Return the inches that names of at most `most` letters take."""
-    return 0.1 + LETTER * min(most, max(map(len, names), default=0))
+    return 0.1 + LETTER * min(most, max(map(letters, names), default=0))
 
 
 def names_down(axes: Axes, names: Sequence[str], lines: int = 0, width: int = 48) -> None:
     """Write names as the ticks of the upright axis, the first on top, with room for at least `lines`."""
-    axes.set_yticks(range(len(names)), [one_line(name, width) for name in names], parse_math=False, color=INK)
+    axes.set_yticks(range(len(names)), [fitted(name, width) for name in names], parse_math=False, color=INK)
     axes.set_ylim(max(len(names), lines) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
 

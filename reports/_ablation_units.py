@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+from nasbench_rec.reports._text import storable
 
 from nasbench_rec.errors import DataError
 
@@ -28,6 +29,8 @@ class Cell:
     split_seed: int
     seed: int
     record: Record | None
+    key: str = ""
+    """That of its record, run or not."""
 
     @property
     def pair(self) -> tuple[int, int]:
@@ -44,7 +47,7 @@ class Cell:
         """Why it has no values; empty where it has."""
         if self.record is None:
             return NOT_RUN
-        return "" if self.ok else str(self.record.get("error") or "no reason was recorded")
+        return "" if self.ok else storable(str(self.record.get("error") or "no reason was recorded"))
 
     def value(self, path: str) -> float:
         """Return the number at a dotted path of the record; NaN where it is not known."""
@@ -134,7 +137,7 @@ def _check(plan: pd.DataFrame) -> None:
         )
 
 
-def _text(value: Any) -> str:
+def setting_text(value: Any) -> str:
     """Return a setting in words; whole numbers that a column of floats holds are whole again."""
     if value is None or value != value:
         return ""
@@ -144,10 +147,12 @@ def _text(value: Any) -> str:
 def _variant(dataset: str, backbone: str, rows: pd.DataFrame, records: Records) -> Variant:
     first = rows.iloc[0]
     units = [
-        Cell(int(row.split_seed), int(row.seed), records.get(str(row.key)))  # type: ignore[arg-type]
+        Cell(int(row.split_seed), int(row.seed), records.get(str(row.key)), str(row.key))  # type: ignore[arg-type]
         for row in rows.itertuples()
     ]
-    name, factor, setting, best_of = (_text(first[c]) for c in ("variant", "factor", "value", "best_of"))
+    name, factor, setting, best_of = (
+        setting_text(first[c]) for c in ("variant", "factor", "value", "best_of")
+    )
     return Variant(dataset, backbone, name, factor, setting, best_of, chosen=False, units=units)
 
 

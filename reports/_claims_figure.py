@@ -80,7 +80,7 @@ def _place(c: Found) -> str:
 
 def draw_effects(frame: pd.DataFrame) -> Figure:
     """Draw `effects_frame`, which must not be empty: a line per comparison, claims in the order of the set."""
-    rows = frame.to_dict("records")
+    rows: list[dict[str, Any]] = [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
     names = [one_line(name, NAME) for name in _once([row["claim"] for row in rows])]
     places = [one_line(row["place"], PLACE) for row in rows]
     with style():
@@ -171,7 +171,7 @@ def _handles(frame: pd.DataFrame) -> list[Any]:
         if (frame["outcome"] == name).any()
     ]
     if frame["claimed"].notna().any():
-        bar = {"linestyle": "", "markersize": 7, "markeredgewidth": 1.4}
+        bar: dict[str, Any] = {"linestyle": "", "markersize": 7, "markeredgewidth": 1.4}
         handles.append(Line2D([], [], marker="|", color=INK, label="size in the paper", **bar))
     return [*handles, Patch(color=LINE, alpha=0.55, label="too small to matter")]
 

@@ -125,7 +125,8 @@ COLUMNS = (
         "test AUC minus that of the uniform model, paired: each unit against the uniform model of the same "
         "seed and split seed; mean, [95 % interval], how the interval was made (t: Student's t of the "
         "paired differences, under 6 pairs; sign-flip: the values that the exact sign-flip test does not "
-        "reject, from 6 pairs; equal: all differences are one value) and the number of pairs; above zero is better than uniform",
+        "reject, from 6 pairs; equal: all differences are one value) and the number of pairs; above "
+        "zero is better than uniform",
         1,
         lambda row: _difference(row.auc_difference, row.test_auc_sd, row),
         lambda row: _interval(

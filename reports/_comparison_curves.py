@@ -11,10 +11,17 @@ import numpy as np
 import pandas as pd
 from nasbench_rec.reports._ablation_grid import DASHES, Margins, colour, grid
 from nasbench_rec.reports._ablation_rows import frame_of
-from nasbench_rec.reports._comparison_marks import LETTER, inside, on_page, seeds_text, spread_down
-from nasbench_rec.reports._comparison_units import named
+from nasbench_rec.reports._comparison_marks import (
+    beside,
+    inside,
+    note,
+    on_page,
+    place_title,
+    spread_down,
+)
+from nasbench_rec.reports._comparison_units import Labelled, labelled, named
 from nasbench_rec.reports._drawing import INK, MARKERS, MUTED, style
-from nasbench_rec.reports._text import one_line, score
+from nasbench_rec.reports._text import fitted, score
 from nasbench_rec.reports._text import seconds as seconds_text
 
 if TYPE_CHECKING:
@@ -28,21 +35,16 @@ COLOURED = 7
 WRITTEN = 16
 """Methods of a panel that are named."""
 NAME = 26
+FAR, LEAST = 3.0, 1e-3
+"""Ends so many interquartile ranges below the lower quartile leave the axis, which reaches so far to both sides."""
 STEP = 8.5
 """Printer's points from one name to the next."""
 
 
 @dataclass(frozen=True)
-class CurvePoint:
+class CurvePoint(Labelled):
     """The state of one label after it had spent `cost`, over the seeds that succeeded."""
 
-    dataset: str
-    backbone: str
-    label: str
-    name: str
-    method: str
-    ratio: float
-    budget: str
     phase: str
     """"search": the search's own model, which nobody serves; "retrain": the model of the plan found."""
     cost: float
@@ -73,7 +75,7 @@ def anytime_frame(
     for _, unit in good.groupby(["dataset", "backbone", "label"], sort=True):
         for phase in (SEARCH, RETRAIN):
             curves = [_curve(known[key], phase, cost) for key in unit["key"]]
-            rows += _joined(unit.iloc[0], phase, [curve for curve in curves if len(curve)], cost)
+            rows += _joined(labelled(unit), phase, [curve for curve in curves if len(curve)], cost)
     return frame_of(rows, CurvePoint)
 
 
@@ -98,11 +100,9 @@ def _retrained(
     """Return costs and AUCs of a retraining; of none, or of several models, only those of its end."""
     epochs = float(record["unit"]["protocol"]["epochs"])
     if len(runs) != 1:
-        longest = sum((len(run) / epochs for run in runs), 0.0)
-        clusters = record.get("routing") is not None and len(runs) > 0
-        trainings = (
-            longest / len(runs) if clusters else longest
-        )  # each cluster's model sees its share of the rows
+        trainings = sum((len(run) / epochs for run in runs), 0.0)
+        if record.get("routing") is not None and runs:  # each cluster's model sees its share of the rows
+            trainings /= len(runs)
         more = trainings if cost == "trainings" else float(record.get("retrain_seconds") or 0.0)
         return np.array([spent + more]), [_number((record.get("scores") or {}).get("valid_auc"))]
     costs = [
@@ -120,17 +120,18 @@ def _number(value: Any) -> float:
     return float(value) if isinstance(value, int | float) else math.nan
 
 
-def _joined(first: pd.Series, phase: str, curves: Sequence[np.ndarray], cost: str) -> Iterator[CurvePoint]:
-    """Iterate over the points of one label and phase, the means of all its units' curves."""
+def _joined(
+    about: Mapping[str, Any], phase: str, curves: Sequence[np.ndarray], cost: str
+) -> Iterator[CurvePoint]:
+    """Iterate over the points of one label (`labelled`) and phase, the means of all its units' curves."""
     if not curves:
         return
     start = max(curve[0, 0] for curve in curves)
     moments = np.unique(np.concatenate([curve[:, 0] for curve in curves]))
     for moment in moments[moments >= start]:
         at = [curve[np.searchsorted(curve[:, 0], moment, side="right") - 1, 1] for curve in curves]
-        keys = ("dataset", "backbone", "label", "name", "method", "ratio", "budget")
         yield CurvePoint(
-            **{key: first[key] for key in keys},
+            **about,
             phase=phase,
             cost=float(moment),
             unit=cost,
@@ -142,45 +143,56 @@ def _joined(first: pd.Series, phase: str, curves: Sequence[np.ndarray], cost: st
 
 
 def draw_anytime(frame: pd.DataFrame) -> Figure:
-    """Draw `anytime_frame`: a panel per data set, backbone and plan budget, a line per method."""
+    """Draw `anytime_frame`: a panel per data set, backbone and plan budget with several methods, a line for each."""
     keys = ["dataset", "backbone", "budget"]
     ratios = frame.groupby(keys, sort=False)["ratio"].first().fillna(2.0)
     order = sorted(ratios.index, key=lambda key: (key[0], key[1], -ratios[key]))
     parts = [frame[(frame[keys] == list(key)).all(axis=1)] for key in order]
+    parts = [part for part in parts if part["name"].nunique() > 1] or parts
+    sizes = set(frame["budget"])
     with style():
         page = grid(
-            [_title(key, part) for key, part in zip(order, parts, strict=True)],
+            [place_title(part[keys].iloc[0].tolist(), part["n"], sizes) for part in parts],
             size=(3.9, 2.7) if len(parts) < 3 else (2.75, 2.3),
-            margins=Margins(left=0.5, bottom=0.46, right=1.45, top=0.4),
+            margins=Margins(left=0.5, bottom=0.62, right=1.75, top=0.4),
             head=0.26,
             across=1 if len(parts) == 1 else 2,
+            over=1.4,
         )
+        look = _looks([_ends(part)["auc"] for part in parts])
         for axes, part in zip(page.panels, parts, strict=True):
-            _panel(axes, part)
+            _panel(axes, part, look)
         seconds = frame["unit"].iloc[0] == "seconds"
-        named_unit = "time (one machine and run)" if seconds else "full trainings of the uniform model"
-        page.label(f"spent in search and retraining: {named_unit}", "best validation AUC so far")
+        unit = "time within one machine and run" if seconds else "full trainings of the uniform model"
+        page.label(f"search and retraining\n({unit})", "best validation AUC so far")
         page.legend(_handles(frame), columns=4)
     return page.figure
 
 
-def _title(key: Sequence[str], part: pd.DataFrame) -> str:
-    size = f"plans of {key[2]}" if key[2][:1].isdigit() else key[2]
-    return f"{one_line(key[0], 200)}, {one_line(key[1], 200)}: {size} ({seeds_text(part['n'])})"
+def _ends(part: pd.DataFrame) -> pd.DataFrame:
+    """Return cost and AUC at the end of each name's retraining, the best first."""
+    last = part[part["phase"] == RETRAIN].sort_values("cost").groupby("name")[["cost", "auc"]].last()
+    return last.sort_values("auc", ascending=False, kind="stable")
 
 
-def _panel(axes: Axes, part: pd.DataFrame) -> None:
+def _looks(ends: Sequence[pd.Series]) -> dict[str, dict[str, Any]]:
+    """Return a colour and a marker per name, the same in all panels: by its mean rank among their `ends`."""
+    ranks = pd.concat([part.rank(ascending=False) for part in ends])
+    order = ranks.groupby(level=0).mean().sort_values(kind="stable").index
+    return {str(name): _look(i, str(name)) for i, name in enumerate(order)}
+
+
+def _panel(axes: Axes, part: pd.DataFrame, look: Mapping[str, Mapping[str, Any]]) -> None:
     import seaborn
 
     seaborn.despine(ax=axes)
-    served = part[part["phase"] == RETRAIN]
-    ends = served.sort_values("cost").groupby("name")["auc"].last().sort_values(ascending=False)
-    look = {name: _look(i, str(name)) for i, name in enumerate(ends.index)}
-    for name in reversed(list(ends.index)):
+    last = _ends(part)
+    for name in reversed([name for name in look if name in last.index]):
         for phase, curve in part[part["name"] == name].groupby("phase"):
             _line(axes, curve.sort_values("cost"), str(phase), look[name])
-    _lay(axes, part, served)
-    _write_names(axes, served, list(ends.index[:WRITTEN]), look)
+    _lay(axes, part, last["auc"])
+    shown = [str(name) for name in last.index if last.loc[name, "auc"] >= axes.get_ylim()[0]]
+    _write_names(axes, last, shown[:WRITTEN], look)
 
 
 def _look(i: int, name: str) -> dict[str, Any]:
@@ -210,47 +222,42 @@ def _line(axes: Axes, curve: pd.DataFrame, phase: str, look: Mapping[str, Any]) 
         axes.plot(curve["cost"].iloc[-1:], curve["auc"].iloc[-1:], linestyle="", markersize=4, **look)
 
 
-def _lay(axes: Axes, part: pd.DataFrame, served: pd.DataFrame) -> None:
-    """Set limits that hold all ends, and of the beginnings the upper half of what is served."""
-    ends = served.sort_values("cost").groupby("name")["auc"].last()
-    top = float(part["auc"].max())
-    low = min(float(served["auc"].quantile(0.1)), float(ends.quantile(0.1)))
-    space = 0.06 * max(top - low, 1e-3)
+def _lay(axes: Axes, part: pd.DataFrame, ends: pd.Series) -> None:
+    """Set limits that hold the ends but those far below the others, which a note names; beginnings may lie below."""
+    shown = ends[ends >= _lowest(ends)]
+    top, low = float(part["auc"].max()), float(shown.min())
+    served = part.loc[(part["phase"] == RETRAIN) & part["name"].isin(shown.index), "auc"]
+    low = min(low, max(float(served.quantile(0.1)), low - 0.5 * max(top - low, 2e-3)))
+    space = max(0.06 * (top - low), LEAST - (top - low) / 2)
     axes.set_ylim(low - space, top + space)
+    below = ", ".join(f"{name} ({score(float(auc), 4)})" for name, auc in ends[ends < low - space].items())
+    note(axes, f"ends below the axis: {below}" if below else "")
     most = float(part["cost"].max())
     axes.set_xlim(0, most * 1.03 if most else 1.0)
-    axes.yaxis.set_major_formatter(lambda value, _: score(value, 3))
-    if part["unit"].iloc[0] == "seconds":
-        axes.xaxis.set_major_formatter(lambda value, _: seconds_text(value).replace(".00 ", " "))
+    axes.yaxis.set_major_formatter(lambda value, _: score(value, 4).removesuffix("0"))
+    seconds = part["unit"].iloc[0] == "seconds"
+    axes.xaxis.set_major_formatter(lambda v, _: seconds_text(v).replace(".00 ", " ") if seconds else f"{v:g}")
     axes.grid(axis="y")
     axes.set_axisbelow(True)
 
 
+def _lowest(ends: pd.Series) -> float:
+    """Return the lowest end (a value per name) that is shown: `FAR` interquartile ranges below the lower quartile."""
+    low, high = ends.quantile([0.25, 0.75])
+    return float(low - FAR * max(high - low, 1e-3))
+
+
 def _write_names(
-    axes: Axes, served: pd.DataFrame, names: Sequence[str], look: Mapping[str, Mapping[str, Any]]
+    axes: Axes, last: pd.DataFrame, names: Sequence[str], look: Mapping[str, Mapping[str, Any]]
 ) -> None:
-    """Write names at the right of the panel, each beside the height at which its curve ends."""
+    """Write names at the right of the panel, each beside the height at which its curve ends (`last`)."""
     box = inside(axes)
-    last = served.sort_values("cost").groupby("name")[["cost", "auc"]].last()
-    spots = [on_page(axes, *last.loc[name]) for name in names]
-    heights = [min(max(y, box.bottom), box.top) for _, y in spots]
+    heights = [min(on_page(axes, *last.loc[name])[1], box.top) for name in names]
     placed = spread_down(heights, STEP)
     shift = min(0.0, box.top + 4 - max(placed, default=0.0))
     shift = max(shift, box.bottom - 24 - min(placed, default=0.0))
-    place: dict[str, Any] = {
-        "xycoords": "figure points",
-        "textcoords": "figure points",
-        "annotation_clip": False,
-    }
-    for name, (x, _), height, y in zip(names, spots, heights, placed, strict=True):
-        text, at = one_line(name, NAME), (box.right + 12, y + shift)
-        hue = look[name]["color"]
-        axes.annotate(
-            text, xy=at, xytext=at, va="center", fontsize=min(7.0, 96 / LETTER / max(len(text), 1)), color=hue,
-            parse_math=False, **place,
-        )  # fmt: skip
-        line = {"arrowstyle": "-", "color": hue, "linewidth": 0.4, "alpha": 0.6, "shrinkA": 1, "shrinkB": 3}
-        axes.annotate("", xy=(x, height), xytext=(at[0] - 1, at[1]), arrowprops=line, **place)
+    for name, y in zip(names, placed, strict=True):
+        beside(axes, fitted(name, NAME), (box.right + 12, y + shift), look[name], None)
 
 
 def _handles(frame: pd.DataFrame) -> list[Any]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-import textwrap
-import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from nasbench_rec.reports._comparison_units import OWN_SIZE
 from nasbench_rec.reports._drawing import FONT, MUTED
 from nasbench_rec.reports._labels import Box, place_labels
-from nasbench_rec.reports._text import one_line, score
+from nasbench_rec.reports._text import letters, score, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 
 LETTER = 0.56
 """Width of a letter, as a share of the size of the font."""
+TITLE_LETTER = 0.068
+"""Width of a letter of a panel's title, in inches."""
 
 
 def figure_of(axes: Axes) -> Figure:
@@ -39,11 +40,6 @@ def inside(axes: Axes) -> Box:
     """Return the rectangle of axes, in printer's points."""
     left, bottom, right, top = np.asarray(axes.bbox.extents) * 72 / figure_of(axes).dpi
     return Box(float(left), float(bottom), float(right), float(top))
-
-
-def letters(text: str) -> int:
-    """Return how many letters wide a text is: those of East Asian scripts count twice."""
-    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def write_labels(
@@ -84,14 +80,36 @@ def _write(axes: Axes, text: str, spot: tuple[float, float], box: Box, size: flo
         axes.annotate("", xy=spot, xytext=nearest, arrowprops=line, **place)
 
 
+def beside(
+    axes: Axes, text: str, at: tuple[float, float], look: Mapping[str, Any], spot: tuple[float, float] | None
+) -> None:
+    """Write a mark (its `look`) and a text `at` a place right of the axes, led to from a `spot` (printer's points)."""
+    from matplotlib.lines import Line2D
+
+    figure = figure_of(axes)
+    wide, high = 72 * figure.get_size_inches()
+    mark: dict[str, Any] = {"linestyle": "", "markersize": 4, "transform": figure.transFigure}
+    figure.add_artist(Line2D([at[0] / wide], [at[1] / high], **mark, **look))
+    place: dict[str, Any] = {
+        "xycoords": "figure points",
+        "textcoords": "figure points",
+        "annotation_clip": False,
+    }
+    right = (at[0] + 5, at[1])
+    axes.annotate(text, xy=right, xytext=right, va="center", fontsize=7, parse_math=False, **place)
+    if spot is None:
+        return
+    line = {"arrowstyle": "-", "color": look["color"], "linewidth": 0.5, "shrinkA": 2, "shrinkB": 3}
+    axes.annotate("", xy=spot, xytext=(at[0] - 1, at[1]), arrowprops=line, **place)
+
+
 def note(axes: Axes, text: str, down: float = 34) -> None:
     """Write at most two lines below axes, `down` printer's points under them; nothing for no text."""
     if not text:
         return
     width = axes.bbox.width * 72 / figure_of(axes).dpi
-    lines = textwrap.wrap(one_line(text, 600), int(width / (LETTER * 6.5)), max_lines=2, placeholder=" …")
     axes.annotate(
-        "\n".join(lines),
+        "\n".join(wrapped(text, int(width / (LETTER * 6.5)))),
         xy=(0, 0),
         xycoords="axes fraction",
         xytext=(0, -down),
@@ -107,6 +125,17 @@ def note(axes: Axes, text: str, down: float = 34) -> None:
 def gain_tick(value: float, _: float) -> str:
     """Return what stands at a tick of differences."""
     return "0" if abs(value) < 1e-9 else score(value, 4, signed=True).removesuffix("0")
+
+
+def plans_of(budget: str) -> str:
+    """Return a plan budget in the words of a panel's title."""
+    return f"plans of {budget} of the bytes" if budget[:1].isdigit() else budget
+
+
+def place_title(place: Sequence[str], counts: pd.Series, budgets: Collection[str] = ()) -> str:
+    """Return the title of a panel: data set, backbone, its plan budget where there are others, seeds (`counts`)."""
+    size = [plans_of(place[2])] if set(budgets) - {OWN_SIZE} else []
+    return f"{', '.join([*place[:2], *size])} ({seeds_text(counts)})"
 
 
 def seeds_text(counts: pd.Series) -> str:

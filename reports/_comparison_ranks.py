@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
-from nasbench_rec.reports._ablation_grid import LETTER, Margins, colour, grid, room_for
+from nasbench_rec.reports._ablation_grid import Margins, colour, grid, inches, panel_title, room_for
 from nasbench_rec.reports._ablation_rows import frame_of
-from nasbench_rec.reports._comparison_marks import inside, letters, note, on_page, spread_down
-from nasbench_rec.reports._comparison_units import at_budget, budgets, mean_scores, named
+from nasbench_rec.reports._comparison_marks import (
+    LETTER,
+    TITLE_LETTER,
+    beside,
+    inside,
+    note,
+    on_page,
+    plans_of,
+    spread_down,
+)
+from nasbench_rec.reports._comparison_units import at_budget, budgets, named, shared_scores
 from nasbench_rec.reports._drawing import INK, LINE, MARKERS, MUTED, style
 from nasbench_rec.reports._records import GROUP, PAIR
-from nasbench_rec.reports._text import one_line
+from nasbench_rec.reports._text import fitted, letters
 
 from nasbench_rec.errors import DataError
 from nasbench_rec.statistics import friedman, post_hoc
@@ -31,8 +40,11 @@ COLOURED = 7
 NAME = 30
 BARS = 14
 """Cliques that are drawn."""
-ROW, AXIS = 0.15, 0.36
-"""Inches of a name in a diagram, and from its top to its axis."""
+WIDE, ROW, AXIS = 3.2, 0.15, 0.36
+"""Inches of a diagram's axis, of a name in it, and from its top to its axis."""
+HEAD, NOTE, RANK = 0.46, 0.3, 0.36
+"""Inches of its title, of the note below, and of a rank beside a name."""
+NAME_SIZE = 7.5
 
 
 @dataclass(frozen=True)
@@ -43,11 +55,13 @@ class RankRow:
     budget: str
     name: str
     rank: float
-    """NaN for a method that lacks a whole score somewhere: it is not ranked."""
+    """NaN for a method that was not run somewhere, or that has a failed unit: it is not ranked."""
     cliques: str
     """Numbers of the groups that it belongs to, in which no two methods are told apart; empty for none."""
     places: int
     datasets: int
+    blocks: int
+    """Pairs of seeds over all places; every mean is over the same ones."""
     methods: int
     friedman_p: float
     """By permutation: the chance of ranks so far apart if all methods ranked alike."""
@@ -63,7 +77,8 @@ def critical_difference_frame(
 ) -> pd.DataFrame:
     """Return a `RankRow` per method and plan budget, for a critical-difference diagram (Demsar 2006).
 
-    A score is the mean test AUC on one data set and backbone (a place). `test`: None takes the exact signed-rank tests
+    A score is the mean test AUC on one data set and backbone (a place), over the pairs of seeds that all ranked methods
+    have there. `test`: None takes the exact signed-rank tests
     with Holm's correction over all pairs where so many places can reach `alpha` at all, else Nemenyi's; this looks at
     their numbers only. Budgets at which there are too few places are left out; `DataError` if that leaves none: six
     places on three data sets are needed.
@@ -72,15 +87,16 @@ def critical_difference_frame(
     rows: list[RankRow] = []
     seen: list[str] = []
     for ratio, text in budgets(frame):
-        table, without = mean_scores(at_budget(frame, ratio))
-        datasets = table.index.get_level_values("dataset").nunique()
-        if len(table) < LEAST_PLACES or datasets < LEAST_DATASETS or table.shape[1] < 3:
-            seen.append(f"{text}: {table.shape[1]} methods on {len(table)} places of {datasets} data sets")
+        scores, without = shared_scores(at_budget(frame, ratio))
+        places = scores.groupby(level=GROUP).ngroups
+        datasets = scores.index.get_level_values("dataset").nunique()
+        if places < LEAST_PLACES or datasets < LEAST_DATASETS or scores.shape[1] < 3:
+            seen.append(f"{text}: {scores.shape[1]} methods on {places} places of {datasets} data sets")
             continue
-        rows += _ranked(table, without, (ratio, text), test, alpha)
+        rows += _ranked(scores, without, (ratio, text), test, alpha)
     if not rows:
         raise DataError(
-            "a critical-difference diagram needs at least three methods, each with all units successful, on "
+            "a critical-difference diagram needs at least three methods, each run without a failed unit, on "
             f"{LEAST_PLACES} places (data set and backbone) of {LEAST_DATASETS} data sets, as no test over fewer can "
             f"tell methods apart; there are, by plan budget, {'; '.join(seen) or 'none'}."
         )
@@ -88,8 +104,9 @@ def critical_difference_frame(
 
 
 def _ranked(
-    table: pd.DataFrame, without: Sequence[str], size: tuple[float, str], test: Test | None, alpha: float
+    scores: pd.DataFrame, without: Sequence[str], size: tuple[float, str], test: Test | None, alpha: float
 ) -> list[RankRow]:
+    table = scores.groupby(level=GROUP).mean()
     places, methods = table.shape
     pairs = methods * (methods - 1) / 2
     chosen: Test = test or ("wilcoxon-holm" if 2.0 ** (1 - places) * pairs <= alpha else "nemenyi")
@@ -106,6 +123,7 @@ def _ranked(
             cliques=" ".join(str(i) for i, clique in enumerate(cliques, 1) if name in clique),
             places=places,
             datasets=table.index.get_level_values("dataset").nunique(),
+            blocks=len(scores),
             methods=methods,
             friedman_p=overall.permuted_p,
             test=chosen if apart else "none",
@@ -117,23 +135,30 @@ def _ranked(
 
 
 def draw_critical_difference(frame: pd.DataFrame) -> Figure:
-    """Draw `critical_difference_frame`: a diagram per plan budget, methods below an axis of mean ranks."""
+    """Draw `critical_difference_frame`: a diagram per plan budget, names hanging from an axis of mean ranks."""
+    from matplotlib.figure import Figure
+
     parts = [part for _, part in frame.groupby("budget", sort=False)]
     ranked = [part.dropna(subset=["rank"]).sort_values(["rank", "name"]) for part in parts]
-    tall = max(_height(part) for part in ranked)
     lost = [", ".join(part.loc[part["rank"].isna(), "name"]) for part in parts]
+    tall = [_height(part) for part in ranked]
+    side = _side(fitted(name, NAME) for part in ranked for name in part["name"])
+    wide = WIDE + 2 * side
     with style():
-        page = grid(
-            [_diagram_title(part) for part in parts],
-            size=(5.0, tall),
-            margins=Margins(left=0.1, bottom=0.34 if any(lost) else 0.1, right=0.1, top=0.46),
-            head=0.02,
-            across=1,
-        )
-        for axes, part, names in zip(page.panels, ranked, lost, strict=True):
-            _diagram(axes, part, tall)
-            note(axes, f"not ranked, as not all units succeeded: {names}" if names else "", down=4)
-    return page.figure
+        figure = Figure(figsize=(wide + 0.2, sum(tall) + HEAD * len(parts)))
+        top = float(figure.get_figheight())
+        for part, names, height in zip(ranked, lost, tall, strict=True):
+            axes = figure.add_axes(inches(figure, (0.1, top - HEAD - height, wide, height)))
+            panel_title(axes, _diagram_title(part), int(wide / TITLE_LETTER))
+            _diagram(axes, part, height, side)
+            note(axes, f"not ranked, as a unit failed or was not run: {names}" if names else "", down=-22)
+            top -= HEAD + height
+    return figure
+
+
+def _side(names: Iterable[str]) -> float:
+    """Return the inches of names and their ranks at one side of a diagram."""
+    return 0.15 + RANK + LETTER * NAME_SIZE / 72 * max(map(letters, names))
 
 
 def _groups(part: pd.DataFrame) -> list[tuple[float, float, list[float]]]:
@@ -146,62 +171,57 @@ def _groups(part: pd.DataFrame) -> list[tuple[float, float, list[float]]]:
 
 
 def _height(part: pd.DataFrame) -> float:
-    """Return the inches of a diagram: the axis, its bars, and half of the names on each side."""
-    return AXIS + 0.12 + 0.07 * min(len(_groups(part)), BARS) + ROW * (math.ceil(len(part) / 2) + 0.5)
+    """Return the inches of a diagram: the axis, its bars, half of the names on each side, and a note."""
+    return AXIS + 0.12 + 0.07 * min(len(_groups(part)), BARS) + ROW * (math.ceil(len(part) / 2) + 0.5) + NOTE
 
 
 def _diagram_title(part: pd.DataFrame) -> str:
     first = part.iloc[0]
     tests = {
-        "wilcoxon-holm": "signed-rank tests, Holm",
+        "wilcoxon-holm": "Signed-rank tests, Holm",
         "nemenyi": f"Nemenyi, CD {first['critical_difference']:.2f}",
         "none": "Friedman's test does not reject: one group",
     }
-    size = (
-        f"plans of {first['budget']} of the bytes" if str(first["budget"])[:1].isdigit() else first["budget"]
-    )
-    return (
-        f"{size}: mean ranks of {first['methods']} methods over {first['places']} places "
-        f"({first['datasets']} data sets). {tests[str(first['test'])]}; Friedman p = {first['friedman_p']:.2g}"
-    )
+    count = f"{first['methods']} methods over {first['places']} places"
+    of = f"{first['datasets']} data sets, {first['blocks']} pairs of seeds"
+    tested = f"{tests[str(first['test'])]}; Friedman p = {first['friedman_p']:.2g}"
+    return f"{plans_of(first['budget'])}: mean ranks of {count} ({of}). {tested}"
 
 
-def _diagram(axes: Axes, part: pd.DataFrame, tall: float) -> None:
-    """Draw in inches down from the top: the axis at 0.3, then bars, then names at both sides."""
-    k = len(part)
+def _diagram(axes: Axes, part: pd.DataFrame, tall: float, side: float) -> None:
+    """Draw in inches down from the top: the axis, then bars, then names at both sides, `side` inches wide."""
     low, high = 1.0, float(max(part["methods"].iloc[0], 2))
-    names = [one_line(name, NAME) for name in part["name"]]
-    room = (max(map(letters, names)) + 9) * LETTER * 0.92 / 5.0
-    scale = (high - low) / max(1 - 2 * room, 0.2)
-    axes.set(xlim=(low - room * scale, high + room * scale), ylim=(tall, 0))
+    inch = (high - low) / WIDE
+    axes.set(xlim=(low - side * inch, high + side * inch), ylim=(tall, 0))
     axes.axis("off")
     axes.hlines(AXIS, low, high, color=INK, linewidth=1)
-    step = max(1, math.ceil((high - low) / 10))
-    for tick in np.arange(low, high + 1e-9, step):
+    for tick in np.arange(low, high + 1e-9, max(1, math.ceil((high - low) / 10))):
         axes.vlines(tick, AXIS - 0.06, AXIS, color=INK, linewidth=1)
         axes.text(tick, AXIS - 0.08, f"{tick:g}", ha="center", va="bottom", fontsize=7)
     bars = _groups(part)
     for i, (first, last, members) in enumerate(bars[:BARS]):
         y = AXIS + 0.09 + 0.07 * i
-        pad = 0.006 * scale
-        axes.hlines(y, first - pad, last + pad, color=colour(0), linewidth=2.4)
+        axes.hlines(y, first - 0.03 * inch, last + 0.03 * inch, color=colour(0), linewidth=2.4)
         dots = {"color": "white", "markeredgecolor": colour(0), "markersize": 3.6, "markeredgewidth": 1.0}
         axes.plot(members, [y] * len(members), linestyle="", marker="o", **dots)
     if critical := part["critical_difference"].iloc[0]:
         _ruler(axes, low, critical, part["test"].iloc[0])
     top = AXIS + 0.09 + 0.07 * min(len(bars), BARS) + ROW
-    half = math.ceil(k / 2)
-    ranks = part["rank"].tolist()
-    for i, (name, rank) in enumerate(zip(names, ranks, strict=True)):
-        left = i < half
-        y = top + ROW * (i if left else k - 1 - i)
-        edge = low - 0.015 * scale if left else high + 0.015 * scale
-        axes.plot([rank, rank, edge], [AXIS, y, y], color=MUTED, linewidth=0.7, zorder=0)
-        text = f"{name}  {rank:.2f}" if left else f"{rank:.2f}  {name}"
-        axes.text(
-            edge - (0.01 * scale if left else -0.01 * scale), y, text, ha="right" if left else "left",
-            va="center", fontsize=7.5, parse_math=False,
-        )  # fmt: skip
+    left = math.ceil(len(part) / 2)
+    for i, (name, rank) in enumerate(zip(part["name"], part["rank"], strict=True)):
+        y = top + ROW * (i if i < left else len(part) - 1 - i)
+        _hang(axes, fitted(name, NAME), float(rank), y, *((low, -inch) if i < left else (high, inch)))
+
+
+def _hang(axes: Axes, name: str, rank: float, y: float, end: float, inch: float) -> None:
+    """Hang a name from its rank, beyond the axis' `end`; `inch`: an inch outwards, in ranks."""
+    edge, align = end + 0.05 * inch, "right" if inch < 0 else "left"
+    axes.plot([rank, rank, edge], [AXIS, y, y], color=MUTED, linewidth=0.7, zorder=0)
+    look: dict[str, Any] = {"ha": align, "va": "center", "fontsize": NAME_SIZE, "parse_math": False}
+    axes.text(
+        edge + 0.04 * inch, y, f"{rank:.2f}", **look
+    )  # apart from names, which may run from right to left
+    axes.text(edge + (0.04 + RANK) * inch, y, name, **look)
 
 
 def _ruler(axes: Axes, low: float, critical: float, test: str) -> None:
@@ -355,22 +375,5 @@ def _rank_names(axes: Axes, frame: pd.DataFrame, spots: dict[str, int], names: S
     placed = spread_down([y for _, y in pages], 8.6)
     box = inside(axes)
     shift = min(max(0.0, box.bottom - min(placed)), max(0.0, box.top - max(placed)) + 2)
-    place: dict[str, Any] = {
-        "xycoords": "figure points",
-        "textcoords": "figure points",
-        "annotation_clip": False,
-    }
     for i, (name, spot, y) in enumerate(zip(names, pages, placed, strict=True)):
-        hue, at = _rank_look(i, str(name))["color"], (box.right + 16, y + shift)
-        axes.annotate(
-            one_line(name, NAME),
-            xy=at,
-            xytext=at,
-            va="center",
-            fontsize=7,
-            color=hue,
-            parse_math=False,
-            **place,
-        )
-        line = {"arrowstyle": "-", "color": hue, "linewidth": 0.4, "shrinkA": 3, "shrinkB": 2}
-        axes.annotate("", xy=spot, xytext=(at[0] - 1, at[1]), arrowprops=line, **place)
+        beside(axes, fitted(name, NAME), (box.right + 16, y + shift), _rank_look(i, str(name)), spot)

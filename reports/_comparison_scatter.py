@@ -9,25 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from nasbench_rec.reports._ablation_grid import Margins, colour, grid
+from nasbench_rec.reports._ablation_grid import Margins, colour, grid, head_for
 from nasbench_rec.reports._comparison_marks import (
     figure_of,
     gain_tick,
     note,
     on_page,
-    seeds_text,
+    place_title,
     write_labels,
 )
 from nasbench_rec.reports._drawing import INK, LINE, MUTED, style
 from nasbench_rec.reports._labels import Box
-from nasbench_rec.reports._text import byte_size, one_line, score, seconds
+from nasbench_rec.reports._text import byte_size, fitted_label, score, seconds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-NAMED = 12
-"""Names in a panel; where there are more points, what is dominated goes without."""
+NAMED, FEWER = 12, 8
+"""Names in a panel, and in one of several; where there are more points, what is dominated goes without."""
 NAME = 30
 FAR, FEW = 3.0, 6
 """Points so many interquartile ranges below the lower quartile leave the axes, from `FEW` points on."""
@@ -56,14 +56,14 @@ class Axis:
 
 
 def draw_pareto(frame: pd.DataFrame) -> Figure:
-    """Draw `pareto_frame`: a panel per data set and backbone, bytes on a logarithmic axis."""
+    """Draw `pareto_frame`: a panel per data set and backbone with several methods, bytes on a logarithmic axis."""
     return _draw(
         frame, Axis("embedding size (bytes, logarithmic)", _lay_bytes, byte_size, 1.0), budgets=False
     )
 
 
 def draw_search_cost(frame: pd.DataFrame) -> Figure:
-    """Draw `search_cost_frame` in training-equivalents: a panel per data set, backbone and plan budget."""
+    """Draw `search_cost_frame` in training-equivalents: a panel per data set, backbone and plan budget with several."""
     name = "search cost (full trainings of the uniform model)"
     return _draw(frame, Axis(name, _lay_trainings, "{:.3g}".format), budgets=True)
 
@@ -75,45 +75,43 @@ def draw_search_seconds(frame: pd.DataFrame) -> Figure:
 
 
 def _draw(frame: pd.DataFrame, axis: Axis, budgets: bool) -> Figure:
-    keys = ["dataset", "backbone", *(["budget"] if budgets else [])]
-    parts = [(_title(key, part), part) for key, part in frame.groupby(keys, sort=False)]
+    keys, sizes = ["dataset", "backbone", *(["budget"] if budgets else [])], set(frame["budget"])
+    parts = [
+        (place_title([*map(str, key)], part["n"], sizes if budgets else ()), part)
+        for key, part in frame.groupby(keys, sort=False)
+    ]
     parts = [(title, part) for title, part in parts if _anything(part, axis)] or parts
+    handles, columns = _handles(frame), 2 if len(parts) == 1 else 3
     with style():
         page = grid(
             [title for title, _ in parts],
             size=(4.7, 3.0) if len(parts) == 1 else (4.3, 2.7) if len(parts) < 5 else (3.3, 2.3),
-            margins=Margins(left=0.55, bottom=0.62, right=0.16, top=0.42),
-            head=0.62 if len(parts) == 1 else 0.42,
+            margins=Margins(left=0.55, bottom=0.62, right=0.24, top=0.42),
+            head=head_for(handles, columns),
             across=1 if len(parts) == 1 else 2,
         )
-        for axes, (_, part) in zip(page.panels, parts, strict=True):
-            _panel(axes, part, axis)
+        mixed = frame["relative"].nunique() > 1
+        for i, (axes, (_, part)) in enumerate(zip(page.panels, parts, strict=True)):
+            _panel(axes, part, axis, NAMED if len(parts) == 1 else FEWER)
             axes.set_xlabel(axis.name)
-        relative = bool(frame["relative"].any())
-        page.label(axis.name, "test AUC − uniform model" if relative else "test AUC, mean over seeds")
-        page.legend(_handles(frame), columns=2 if len(parts) == 1 else 3)
+            if mixed or i % page.across == 0:
+                relative = bool(part["relative"].any())
+                axes.set_ylabel("test AUC − uniform model" if relative else "test AUC, mean over seeds")
+        page.legend(handles, columns)
     return page.figure
 
 
 def _anything(part: pd.DataFrame, axis: Axis) -> bool:
-    """Say whether a panel shows more than the uniform model."""
-    return bool((~_near(part.dropna(subset=["value", "cost"]), axis)["uniform"]).any())
+    """Say whether a panel shows something to compare."""
+    near = _near(part.dropna(subset=["value", "cost"]), axis)
+    return len(near) > 1 and not near["uniform"].all()
 
 
-def _title(key: Sequence[Any], part: pd.DataFrame) -> str:
-    size = f", {_budget(str(key[2]))}" if len(key) > 2 else ""
-    return f"{one_line(key[0], 200)}, {one_line(key[1], 200)}{size} ({seeds_text(part['n'])})"
-
-
-def _budget(text: str) -> str:
-    return text if not text[:1].isdigit() else f"plans of {text} of the bytes"
-
-
-def _panel(axes: Axes, part: pd.DataFrame, axis: Axis) -> None:
+def _panel(axes: Axes, part: pd.DataFrame, axis: Axis, named: int) -> None:
     import seaborn
 
     seaborn.despine(ax=axes)
-    known = part.dropna(subset=["value", "cost"])
+    known = part.dropna(subset=["value", "cost"])  # a unit that failed, say, has neither
     known = known.assign(cost=known["cost"].clip(lower=axis.least)).sort_values(["cost", "label"])
     near = _near(known, axis)
     if near.empty:
@@ -128,7 +126,7 @@ def _panel(axes: Axes, part: pd.DataFrame, axis: Axis) -> None:
         axes.axhline(0, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
     spots = _spread(axes, near)
     _draw_points(axes, near, spots)
-    _names(axes, near, spots)
+    _names(axes, near, spots, named)
     _off(axes, part, known[~known["label"].isin(near["label"])], axis)
 
 
@@ -169,10 +167,14 @@ def _stair(axes: Axes, front: pd.DataFrame) -> None:
 
 
 def _spread(axes: Axes, near: pd.DataFrame) -> list[tuple[float, float]]:
-    """Return where points stand, those of about one cost side by side; what is on the front stays where it is."""
+    """Return where points stand, those of about one cost side by side; what is on the front stays where it is.
+
+    What is there for comparison only neither moves nor moves others.
+    """
     pages = np.array([on_page(axes, *spot) for spot in zip(near["cost"], near["value"], strict=True)])
     rank = _importance(near).to_numpy()
     order = np.argsort(pages[:, 0], kind="stable")
+    order = order[(near["standing"] != "reference").to_numpy()[order]]
     runs = np.cumsum(np.diff(pages[order, 0], prepend=pages[order[:1], 0]) > 0.8 * SIDE_STEP)
     for run in np.unique(runs):
         inside = order[runs == run]
@@ -187,7 +189,7 @@ def _spread(axes: Axes, near: pd.DataFrame) -> list[tuple[float, float]]:
 
 def _importance(near: pd.DataFrame) -> pd.Series:
     """Return what comes first: the uniform model, the front, what is not told apart from it."""
-    return near["standing"].map({"front": 0, "close": 1}).fillna(2).where(~near["uniform"], -1)
+    return near["standing"].map({"front": 0, "close": 1}).fillna(2).where(~near["uniform"].astype(bool), -1)
 
 
 def _draw_points(axes: Axes, near: pd.DataFrame, spots: Sequence[tuple[float, float]]) -> None:
@@ -217,15 +219,19 @@ def _look(standing: str, uniform: bool) -> dict[str, Any]:
     }.get(standing, {"color": MUTED, "marker": "x", "markersize": 4.5})
 
 
-def _names(axes: Axes, near: pd.DataFrame, spots: Sequence[tuple[float, float]]) -> None:
-    """Write names: of all points where they are few, else of what is not dominated, and of random plans."""
-    ranked = near.assign(rank=_importance(near)).sort_values(["rank", "value"], ascending=[True, False])
-    if len(ranked) > NAMED:
+def _names(axes: Axes, near: pd.DataFrame, spots: Sequence[tuple[float, float]], most: int) -> None:
+    """Write names: of all points where they are few, else of what is not dominated, and of random plans.
+
+    The uniform model has a mark of its own, which the legend names.
+    """
+    others = near[~near["uniform"]]
+    ranked = others.assign(rank=_importance(others)).sort_values(["rank", "value"], ascending=[True, False])
+    if len(ranked) > most:
         ranked = ranked[(ranked["rank"] < 2) | (ranked["method"] == "random")]
-    chosen = set(ranked.index[:NAMED])
+    chosen = set(ranked.index[:most])
     which = "name" if near["budget"].nunique() == 1 else "label"
     named = [
-        (f"{one_line(row[which], NAME)}{' (uniform)' if row['uniform'] else ''}", on_page(axes, *spot))
+        (fitted_label(str(row[which]), NAME), on_page(axes, *spot))
         for (i, row), spot in zip(near.iterrows(), spots, strict=True)
         if i in chosen
     ]
@@ -258,7 +264,7 @@ def _lines(axes: Axes, near: pd.DataFrame) -> list[Box]:
 
 def _off(axes: Axes, part: pd.DataFrame, far: pd.DataFrame, axis: Axis) -> None:
     """Say below the axes what is not on them."""
-    lost = part[part["standing"] == "failed"]["label"]
+    lost, unplaced = (part.loc[part["standing"] == why, "label"] for why in ("failed", "unplaced"))
     signed = bool(part["relative"].any())
     texts = [
         f"{label} ({axis.text(cost)}, {score(value, 4, signed=signed)})"
@@ -266,6 +272,9 @@ def _off(axes: Axes, part: pd.DataFrame, far: pd.DataFrame, axis: Axis) -> None:
     ]
     said = [f"off the axes: {', '.join(texts)}"] if texts else []
     said += [f"all units failed: {', '.join(lost)}"] if len(lost) else []
+    said += (
+        [f"no seed of the uniform model, or cost not known: {', '.join(unplaced)}"] if len(unplaced) else []
+    )
     note(axes, "; ".join(said))
 
 

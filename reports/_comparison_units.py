@@ -24,13 +24,16 @@ from numpy.typing import ArrayLike
 from nasbench_rec.errors import DataError
 from nasbench_rec.statistics import PairedDifference, paired_difference
 
+PLACE = [*GROUP, "label", "config", *PAIR]
+"""Two records that agree in these would stand in one place of a comparison."""
 _BUDGET = re.compile(r" @ (1/\d+|[0-9.]+(?:e[+-]?\d+)?)(?![\w/.])")
+_SEED = re.compile(r"(?<=[( ])seed=\d+(?=[,)])")
 OWN_SIZE = "own size"
 """The budget of what has no control of its size."""
 
 
 @dataclass(frozen=True)
-class Contender:
+class Labelled:
     """What a row of a comparison is about: one label on one data set and backbone."""
 
     dataset: str
@@ -42,8 +45,15 @@ class Contender:
     ratio: float
     budget: str
     """In words: 1/2; "own size" for what has no control of it."""
+
+
+@dataclass(frozen=True)
+class Contender(Labelled):
+    """The same, with how its units went."""
+
     uniform: bool
     n: int
+    """Units that succeeded."""
     failed: int
 
 
@@ -59,6 +69,30 @@ def budget(label: str, ratio: float) -> str:
     if ratio != ratio:
         return OWN_SIZE
     return found[-1][1] if found else f"{ratio:g}"
+
+
+def newest(records: pd.DataFrame) -> pd.DataFrame:
+    """Return the records (oldest start first) without those whose place in a comparison a later one takes.
+
+    Such records differ in what a comparison does not show: the version of a method's code, say.
+    """
+    return records[~records.duplicated(PLACE, keep="last")]
+
+
+def pooled(records: pd.DataFrame) -> pd.DataFrame:
+    """Return the records with data sets that differ in their seed alone as one, called `planted (seed=*)`.
+
+    Only where each was run with one seed, and each with another: the data's seed is then a part of it, and pairs of
+    seeds stay what they were.
+    """
+    runs = records[["dataset", "seed"]].drop_duplicates()
+    runs = runs.assign(pool=runs["dataset"].astype(str).str.replace(_SEED, "seed=*", regex=True))
+    alone = ~runs.duplicated("dataset", keep=False) & (runs["pool"] != runs["dataset"])
+    chosen = runs[alone & runs.duplicated("pool", keep=False)]
+    clash = chosen.loc[chosen.duplicated(["pool", "seed"]), "pool"]
+    chosen = chosen[~chosen["pool"].isin(clash)]
+    new = dict(zip(chosen["dataset"], chosen["pool"], strict=True))
+    return records.assign(dataset=[new.get(name, name) for name in records["dataset"]])
 
 
 def named(records: pd.DataFrame) -> pd.DataFrame:
@@ -130,18 +164,19 @@ def _difference(a: bytes, b: bytes) -> PairedDifference:
     return paired_difference(np.frombuffer(a), np.frombuffer(b))
 
 
+def labelled(unit: pd.DataFrame) -> dict[str, Any]:
+    """Return the fields of `Labelled` of a label's records (`named`)."""
+    first = unit.iloc[0]
+    texts = {name: str(first[name]) for name in ("dataset", "backbone", "label", "name", "method", "budget")}
+    return {**texts, "ratio": float(first["ratio"])}
+
+
 def head(place: Place, label: str) -> dict[str, Any]:
-    """Return what every row of a comparison begins with."""
+    """Return the fields of `Contender`."""
     unit = place.units[label]
-    first, failed = unit.iloc[0], int((unit["status"] != "ok").sum())
+    failed = int((unit["status"] != "ok").sum())
     return {
-        "dataset": place.dataset,
-        "backbone": place.backbone,
-        "label": label,
-        "name": str(first["name"]),
-        "method": str(first["method"]),
-        "ratio": float(first["ratio"]),
-        "budget": str(first["budget"]),
+        **labelled(unit),
         "uniform": label == place.uniform,
         "n": len(unit) - failed,
         "failed": failed,
@@ -159,18 +194,17 @@ def at_budget(frame: pd.DataFrame, ratio: float) -> pd.DataFrame:
     return frame[frame["ratio"].isna() if ratio != ratio else frame["ratio"] == ratio]
 
 
-def mean_scores(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Return mean test AUCs [data set and backbone, name] of a budget, and the names that lack one somewhere.
+def shared_scores(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Return test AUCs [data set, backbone and pair of seeds; name] of a budget, and the names that are left out.
 
-    A name with a failed unit somewhere has no score there: its mean would be over other seeds than the others'.
+    Left out are those that were not run, or have a failed unit, on some data set and backbone. Of the others only the
+    pairs of seeds count that all of them have, so that every mean is over the same ones.
     """
-    means = frame.groupby([*GROUP, "name"])["test_auc"].mean()
-    means[frame.groupby([*GROUP, "name"])["status"].agg(lambda status: bool((status != "ok").any()))] = float(
-        "nan"
-    )
-    table = means.unstack("name")
-    whole = table.notna().all()
-    return table.loc[:, whole], sorted(map(str, table.columns[~whole]))
+    table = frame.pivot_table(index=[*GROUP, *PAIR], columns="name", values="test_auc", aggfunc="first")
+    failed = set(frame.loc[frame["status"] != "ok", "name"])
+    everywhere = table.notna().groupby(level=GROUP).any().all()
+    whole = [name for name in table.columns if everywhere[name] and name not in failed]
+    return table[whole].dropna(), sorted({*map(str, frame["name"])} - {*map(str, whole)})
 
 
 def require(records: pd.DataFrame, columns: Sequence[str]) -> None:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
-from nasbench_rec.reports._ablation_grid import inches, room_for
+from nasbench_rec.reports._ablation_grid import inches, panel_title, room_for
 from nasbench_rec.reports._ablation_rows import frame_of
-from nasbench_rec.reports._comparison_marks import seeds_text
-from nasbench_rec.reports._comparison_units import named
+from nasbench_rec.reports._comparison_marks import TITLE_LETTER, seeds_text
+from nasbench_rec.reports._comparison_units import Labelled, labelled, named
 from nasbench_rec.reports._drawing import INK, MUTED, style
-from nasbench_rec.reports._text import one_line, score
+from nasbench_rec.reports._text import fitted, fitted_label, score
 
 from nasbench_rec.errors import StoreError
 
@@ -36,16 +36,9 @@ ANNOTATED = 24
 
 
 @dataclass(frozen=True)
-class WidthRow:
+class WidthRow(Labelled):
     """The width that one label gives one field: kept values per row of its table, mean over seeds."""
 
-    dataset: str
-    backbone: str
-    label: str
-    name: str
-    method: str
-    ratio: float
-    budget: str
     field: str
     width: float
     width_sd: float
@@ -54,7 +47,7 @@ class WidthRow:
     base_width: int
     n: int
     planted: float
-    """The useful width; NaN where it is not known."""
+    """The useful width; NaN where it is not known, or not the same in the data of all seeds."""
     correlation: float
     """Of the label's widths with the useful ones (Spearman), mean over seeds; NaN where it is not known."""
 
@@ -96,25 +89,29 @@ def widths_frame(records: Sequence[Record], frame: pd.DataFrame, truth: Truth | 
 
 
 def _unit_rows(unit: pd.DataFrame, records: Sequence[Record], truth: Truth) -> list[WidthRow]:
-    first, base = unit.iloc[0], int(records[0]["unit"]["protocol"]["dim"])
+    base = int(records[0]["unit"]["protocol"]["dim"])
     fields = list(records[0]["plan"]["widths"])
     table = pd.DataFrame([record["plan"]["widths"] for record in records], columns=fields, dtype=float)
-    planted = truth.get(str(records[0].get("fingerprint")), {})
-    keys = ("dataset", "backbone", "label", "name", "method", "ratio", "budget")
+    planted = [truth.get(str(record.get("fingerprint")), {}) for record in records]
     return [
         WidthRow(
-            **{key: first[key] for key in keys},
+            **labelled(unit),
             field=str(name),
             width=float(table[name].mean()),
             width_sd=float(table[name].std()),
             share=float(table[name].mean()) / base,
             base_width=base,
             n=len(table),
-            planted=planted.get(str(name), math.nan),
+            planted=_agreed([widths.get(str(name), math.nan) for widths in planted]),
             correlation=float(unit["width_correlation"].mean()),
         )
         for name in fields
     ]
+
+
+def _agreed(values: Sequence[float]) -> float:
+    """Return the value that all have; NaN where they differ."""
+    return values[0] if len(set(values)) == 1 else math.nan
 
 
 def draw_widths(frame: pd.DataFrame) -> Figure:
@@ -124,7 +121,7 @@ def draw_widths(frame: pd.DataFrame) -> Figure:
     labels = [_labels(part) for _, part in parts]
     body = max(CELL[0] * min(max(map(len, fields)), 40), 2.4)
     names = [name for rows in labels for name in rows]
-    left = room_for([one_line(name, NAME) for name in names], NAME)
+    left = room_for(names, NAME)
     with style():
         return _maps(parts, fields, labels, body, left)
 
@@ -147,7 +144,7 @@ def _maps(
     from matplotlib.figure import Figure
 
     tall = [CELL[1] * len(rows) for rows in labels]
-    feet = [room_for([one_line(name, FIELD) for name in names], FIELD) + 0.12 for names in fields]
+    feet = [room_for(names, FIELD) + 0.12 for names in fields]
     aside = 0.75 if any(rows[0] == PLANTED for rows in labels) else 0.2
     figure = Figure(figsize=(left + body + aside + 0.75, sum(tall) + sum(feet) + 0.42 * len(parts)))
     top, mesh = float(figure.get_figheight()), cast(Any, None)
@@ -157,24 +154,13 @@ def _maps(
         bottom = top - 0.42 - height
         axes = figure.add_axes(inches(figure, (left, bottom, body, height)))
         mesh = _map(axes, part, names, rows)
-        title = f"{one_line(dataset, 120)}, {one_line(backbone, 120)}"
         said = f"d = {part['base_width'].iloc[0]}, mean over {seeds_text(part['n'])}"
-        axes.set_title(
-            _cut(f"{title}: {said}", body + aside),
-            loc="left",
-            fontsize=8,
-            fontweight="bold",
-            parse_math=False,
-        )
+        panel_title(axes, f"{dataset}, {backbone}: {said}", max(40, int((body + aside) / TITLE_LETTER)))
         top = bottom - foot
     full = float(figure.get_figheight())
     scale = figure.add_axes(inches(figure, (left + body + aside + 0.05, full - 1.55, 0.1, 1.1)))
     figure.colorbar(mesh, cax=scale, ticks=[0, 0.5, 1]).set_label("width / d")
     return figure
-
-
-def _cut(text: str, width: float) -> str:
-    return one_line(text, max(30, int(width / 0.068)))
 
 
 def _map(axes: Axes, part: pd.DataFrame, fields: Sequence[str], labels: Sequence[str]) -> Any:
@@ -186,10 +172,10 @@ def _map(axes: Axes, part: pd.DataFrame, fields: Sequence[str], labels: Sequence
     mesh = axes.pcolormesh(widths / base, cmap=SHADES, vmin=0, vmax=1, edgecolors="white", linewidth=0.5)
     _numbers(axes, widths, base)
     axes.set_xticks(
-        np.arange(len(fields)) + 0.5, [one_line(f, FIELD) for f in fields], rotation=90, parse_math=False
+        np.arange(len(fields)) + 0.5, [fitted(f, FIELD) for f in fields], rotation=90, parse_math=False
     )
     axes.set_yticks(
-        np.arange(len(labels)) + 0.5, [one_line(row, NAME) for row in labels], parse_math=False, color=INK
+        np.arange(len(labels)) + 0.5, [fitted_label(row, NAME) for row in labels], parse_math=False, color=INK
     )
     axes.invert_yaxis()
     axes.tick_params(length=0, labelsize=7)

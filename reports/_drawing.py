@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import math
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from nasbench_rec.reports._labels import Box, place_labels
-from nasbench_rec.reports._text import byte_size, one_line, score
+from nasbench_rec.reports._text import byte_size, fitted, fitted_label, letters, score, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +23,12 @@ COLOURS = (0, 1, 2, 3, 4, 5, 9)
 """Those colours of seaborn's "colorblind" palette that show on white and on black."""
 MARKERS = "os^vPX<>h"
 FONT = 8.0
+FALLBACKS = (
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Noto Sans JP", "Source Han Sans SC"),
+    *("WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "Droid Sans Fallback", "IPAexGothic", "IPAGothic"),
+    *("PingFang SC", "Hiragino Sans", "Heiti SC", "Microsoft YaHei", "Yu Gothic", "Arial Unicode MS"),
+)
+"""Fonts with the letters of East Asia, which ours lacks, in the order in which they are taken."""
 TITLE_WIDTH = 56
 MANY, FAR, SMALL = 20, 3.0, 256
 """From how many points on bars may leave the axes, and so may points: those more than FAR interquartile ranges below
@@ -59,6 +66,42 @@ def style() -> Iterator[None]:
 
     with context(["default", STYLE]):
         yield
+
+
+@contextmanager
+def fallen_back(figure: Figure) -> Iterator[None]:
+    """Let an installed font draw the letters of East Asia, for a file that holds its fonts; without one they are boxes.
+
+    Afterwards the figure is as it was.
+    """
+    from matplotlib.text import Text
+
+    texts = [text for text in figure.findobj(Text) if isinstance(text, Text) and _is_wide(text.get_text())]
+    families = [text.get_fontfamily() for text in texts]
+    log = logging.getLogger("matplotlib.font_manager")
+    level = log.level
+    log.setLevel(logging.ERROR)  # it tells when such a font has no bold face
+    try:
+        for text, family in zip(texts, families, strict=True):
+            text.set_fontfamily([*family, *installed()[:1]])
+        yield
+    finally:
+        log.setLevel(level)
+        for text, family in zip(texts, families, strict=True):
+            text.set_fontfamily(family)
+
+
+def _is_wide(text: str) -> bool:
+    return any(letters(c) > 1 for c in text)
+
+
+@lru_cache(maxsize=1)
+def installed() -> tuple[str, ...]:
+    """Return those of `FALLBACKS` that this machine has."""
+    from matplotlib.font_manager import fontManager
+
+    known = {font.name for font in fontManager.ttflist}
+    return tuple(name for name in FALLBACKS if name in known)
 
 
 def looks(points: pd.DataFrame, parts: Sequence[pd.DataFrame] = ()) -> dict[str, dict[str, Any]]:
@@ -107,8 +150,7 @@ def panel(
     import seaborn
 
     seaborn.despine(ax=axes)
-    lines = textwrap.wrap(one_line(title, 400), TITLE_WIDTH, max_lines=2, placeholder=" …")
-    axes.set_title("\n".join(lines), loc="left", parse_math=False)
+    axes.set_title("\n".join(wrapped(title, TITLE_WIDTH)), loc="left", parse_math=False)
     axes.set_xlabel("embedding size (bytes, logarithmic)")
     axes.set_ylabel("test AUC, mean over seeds")
     found, everything = _known(part), _known(part if whole is None else whole)
@@ -157,7 +199,7 @@ def within(drawn: pd.DataFrame) -> pd.DataFrame:
 def _note(axes: Axes, text: str) -> None:
     """Write a line or two below the axes."""
     axes.annotate(
-        "\n".join(textwrap.wrap(one_line(text, 400), 84, max_lines=2, placeholder=" …")),
+        "\n".join(wrapped(text, 84)),
         xy=(0, 0),
         xycoords="axes fraction",
         xytext=(0, -34),
@@ -249,7 +291,7 @@ def _label_points(axes: Axes, drawn: pd.DataFrame) -> None:
     """Write each point's label (of a curve, the method's name once) where it covers least."""
     named = [entry for _, points in drawn.groupby("method", sort=True) for entry in _named(points)]
     spots = [_spot(axes, point) for _, point in named]
-    sizes = [(0.56 * FONT * len(text), 1.15 * FONT) for text, _ in named]
+    sizes = [(0.56 * FONT * letters(text), 1.15 * FONT) for text, _ in named]
     left, bottom, right, top = np.asarray(axes.bbox.extents) * 72 / _figure(axes).dpi
     frame = Box(float(left), float(bottom), float(right), float(top))
     boxes = place_labels(spots, sizes, _obstacles(axes, drawn), frame)
@@ -264,12 +306,12 @@ def _named(points: pd.DataFrame) -> list[tuple[str, pd.Series]]:
         return [(_label(row), row) for row in rows]
     others = [row for row in rows if not row["uniform"]]
     return [(_label(row), row) for row in rows if row["uniform"]] + [
-        (one_line(row["method"], 34), row) for row in others[-1:]
+        (fitted(row["method"], 34), row) for row in others[-1:]
     ]
 
 
 def _label(point: pd.Series) -> str:
-    return f"{one_line(point['label'], 34)}{' (uniform)' if point['uniform'] else ''}"
+    return f"{fitted_label(str(point['label']), 34)}{' (uniform)' if point['uniform'] else ''}"
 
 
 def _spot(axes: Axes, point: pd.Series) -> tuple[float, float]:

@@ -26,7 +26,7 @@ from nasbench_rec.reports._ablation_grid import (
     where,
 )
 from nasbench_rec.reports._drawing import INK, LINE, MARKERS, MUTED
-from nasbench_rec.reports._text import one_line
+from nasbench_rec.reports._text import fitted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -184,7 +184,7 @@ def _centroid_map(axes: Axes, part: pd.DataFrame, named: bool) -> Any:
     fields, clusters = list(part["field"].unique()), sorted(part["cluster"].unique())
     share = part.pivot_table(index="cluster", columns="field", values="share").loc[clusters, fields]
     mesh = axes.pcolormesh(share, cmap=SHADES, vmin=0, vmax=1, edgecolors="white", linewidth=0.8)
-    names = [one_line(f, 20) if named else "" for f in fields]
+    names = [fitted(f, 20) if named else "" for f in fields]
     axes.set_xticks(np.arange(len(fields)) + 0.5, names, rotation=90, parse_math=False)
     axes.set_yticks(np.arange(len(clusters)) + 0.5, [f"cluster {c}" for c in clusters])
     axes.invert_yaxis()
@@ -251,6 +251,7 @@ def draw_bimodality(frame: pd.DataFrame) -> Figure:
     left.axvline(FEW_GATES, color=MUTED, linewidth=0.8, linestyle=DASHES[1], zorder=1)
     _quadrants(left)
     right.set_xlim(0, max(0.12, 1.1 * float(frame["dip"].fillna(0).max())))
+    right.xaxis.set_major_locator(locator(5))
     page.label("", "Hamming distance between samples' masks\n(mean share of differing gates, root scale)")
     left.set_xlabel("share of probabilities below .1 or above .9")
     right.set_xlabel("dip statistic of the probabilities (0: one peak)")
@@ -366,9 +367,9 @@ def _information(axes: Axes, part: pd.DataFrame) -> Any:
     mesh = axes.pcolormesh(table, cmap=SHADES, vmin=0, vmax=1, edgecolors="white", linewidth=0.8)
     axes.set_facecolor(LINE)
     axes.set_xticks(
-        np.arange(len(fields)) + 0.5, [one_line(f, 20) for f in fields], rotation=90, parse_math=False
+        np.arange(len(fields)) + 0.5, [fitted(f, 20) for f in fields], rotation=90, parse_math=False
     )
-    axes.set_yticks(np.arange(len(variants)) + 0.5, [one_line(v, 48) for v in variants], parse_math=False)
+    axes.set_yticks(np.arange(len(variants)) + 0.5, [fitted(v, 48) for v in variants], parse_math=False)
     axes.invert_yaxis()
     axes.tick_params(length=0)
     for (i, j), share in np.ndenumerate(table.to_numpy(dtype=float)):
@@ -425,7 +426,7 @@ def variant_looks(frame: pd.DataFrame) -> dict[Any, dict[str, Any]]:
 
 
 def _entry(frame: pd.DataFrame, keys: Sequence[Any]) -> str:
-    return one_line(f"{where(frame, keys)}{keys[2]}", 48)
+    return fitted(f"{where(frame, keys)}{keys[2]}", 48)
 
 
 def _legend_columns(names: Sequence[str]) -> int:

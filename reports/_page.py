@@ -21,7 +21,7 @@ from nasbench_rec.reports._columns import (
 )
 from nasbench_rec.reports._records import groups
 from nasbench_rec.reports._rows import LeaderboardRow, grouped_rows
-from nasbench_rec.reports._text import HEADING, byte_size, clean, encoded, one_line, score, seconds
+from nasbench_rec.reports._text import HEADING, byte_size, clean, encoded, minus, one_line, score, seconds
 
 ERROR_LIMIT = 4_000
 """Characters of an error that the page shows."""
@@ -106,7 +106,7 @@ def _section(
             label=one_line(row.label, 60),
             uniform=row.uniform,
             best=row.best,
-            cells=[(_minus(c.value(row)), _minus(c.detail(row))) for c in columns],
+            cells=[(minus(c.value(row)), minus(c.detail(row))) for c in columns],
             failure=failure(row),
             lost=not row.n,
             units=_units(units[units["label"] == row.label]),
@@ -114,11 +114,7 @@ def _section(
         for row in rows
     ]
     dataset, backbone = (one_line(text, HEADING) for text in name)
-    return _Section(dataset, backbone, columns, page_rows, figure, [(n, _minus(what)) for n, what in below])
-
-
-def _minus(text: str) -> str:
-    return text.replace("-", "−")
+    return _Section(dataset, backbone, columns, page_rows, figure, [(n, minus(what)) for n, what in below])
 
 
 def _units(records: pd.DataFrame) -> list[dict[str, str]]:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from nasbench_rec.reports._columns import COLUMNS, Column, shown
 from nasbench_rec.reports._rows import LeaderboardRow
+from nasbench_rec.reports._site_columns import TONES, tone
 from nasbench_rec.reports._site_names import dataset_page, method_page, records_page
 from nasbench_rec.reports._site_table import Cell, Head, Line, SiteTable, number
-from nasbench_rec.reports._text import clean, one_line
+from nasbench_rec.reports._text import clean, minus, one_line
 
 VALUES = {
     "seeds": "n",
@@ -42,8 +43,7 @@ DIFFERENCES = ("auc_difference", "random_difference")
 """What is coloured where its interval excludes zero."""
 LEGEND = (
     "best: the highest mean test AUC of its data set and backbone, only where the paired interval against the second "
-    "excludes zero. Green and red: the 95 % interval of the difference lies wholly above or below zero; no correction "
-    "for the number of comparisons is made."
+    f"excludes zero. {TONES}"
 )
 LABEL, PLACE = 80, 60
 NO_BUDGET = "none"
@@ -73,7 +73,7 @@ def _line(row: LeaderboardRow, columns: Sequence[Column], root: str, places: boo
     heads = [column.head for column in columns]
     return Line(
         [*first, *cells],
-        look="uniform" if row.uniform else "" if row.n else "lost",
+        look="reference" if row.uniform else "" if row.n else "lost",
         badges=badges(row),
         facets=[clean(t) for t in (row.dataset, row.backbone, budget_text(row), f"{row.label} {row.method}")],
         tab=len(first) + heads.index("test AUC"),
@@ -107,25 +107,12 @@ def _cell(row: LeaderboardRow, column: Column, records: str) -> Cell:
     text, detail = minus(column.value(row)), minus(column.detail(row))
     if column.head == "test AUC" and not row.n:
         return Cell("failed", one_line(row.reason, PLACE), None, records, "bad why")
-    look = "bad" if column.head == "seeds" and row.failed else _tone(row, column)
-    return Cell(text, detail, _sorted_by(row, column, text), records if text or detail else "", look)
-
-
-def _tone(row: LeaderboardRow, column: Column) -> str:
-    """Return the look of a difference in AUC whose interval lies wholly on one side of zero."""
     name = VALUES.get(column.head, "")
-    if name not in DIFFERENCES or getattr(row, f"{name}_interval") not in ("t", "BCa"):
-        return ""
-    low, high = getattr(row, f"{name}_low"), getattr(row, f"{name}_high")
-    return "good" if low > 0 else "bad" if high < 0 else ""
+    look = "bad" if name == "n" and row.failed else tone(row, name) if name in DIFFERENCES else ""
+    return Cell(text, detail, _sorted_by(row, column, text), records if text or detail else "", look)
 
 
 def _sorted_by(row: LeaderboardRow, column: Column, text: str) -> float | str | None:
     if column.head not in VALUES:
         return text or None
     return number(getattr(row, VALUES[column.head]))
-
-
-def minus(text: str) -> str:
-    """Return a number with a true minus sign."""
-    return text.replace("-", "−")

@@ -49,8 +49,10 @@ class SiteContent:
     levels: Mapping[str, str] = field(default_factory=dict)
     """What each method decides, by its name: parts a figure of many methods."""
     studies: Sequence[SiteStudy] = ()
+    ablations: Path | None = None
+    """Folder of the ablations, `STORE/ablations`."""
     claims: Path | None = None
-    """Folder of the claim sets."""
+    """Folder of the claim sets, `STORE/claims`."""
     explanations: Mapping[str, str] = field(default_factory=dict)
     """Why something is not above random plans of its size, by label or method."""
     truth: Mapping[str, Mapping[str, float]] = field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SHADED = ("widths",)
 """Figures whose shades carry meaning."""
 MOST = 40
-"""Rows of a figure of differences; more are left to the table."""
+"""Rows of a figure of differences; more are left to its data."""
 CAPTION = (
     "Test AUC less that of the uniform model, paired by seed, with its 95 % interval; to the right of the line is "
     "better. An interval that crosses the line does not show a difference."
@@ -61,6 +61,37 @@ def site_figure(
     inline = Markup(inlined(image, stem, name))
     files = {f"{stem}.svg": image, f"{stem}.csv": _writers.csv(data)}
     return SiteFigure(name, stem, caption, inline, files, paper)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure that a page may have: its name, what it shows, how that is drawn, how it is read."""
+
+    name: str
+    data: pd.DataFrame
+    draw: Callable[[pd.DataFrame], Figure]
+    caption: str
+
+
+def drawn(drawings: Iterable[Drawing], stem: str, where: str) -> tuple[list[SiteFigure], list[str]]:
+    """Return the figures that have anything to show, and the names of the others.
+
+    Their files begin with `stem`. They stand on white: in most of them shades carry meaning, or hollow marks do.
+    """
+    from nasbench_rec.reports._drawing import style
+
+    found, empty = [], []
+    for drawing in drawings:
+        if drawing.data.empty:
+            empty.append(drawing.name)
+            continue
+        with style():
+            figure = drawing.draw(drawing.data)
+        name = f"{drawing.name}: {where}"
+        found.append(
+            site_figure(figure, drawing.data, f"{stem}-{drawing.name}", name, drawing.caption, paper=True)
+        )
+    return found, empty
 
 
 def more_figures(evidence: Evidence, names: Sequence[str], where: str, *stem: str) -> list[SiteFigure]:

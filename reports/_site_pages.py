@@ -19,9 +19,11 @@ from nasbench_rec.reports._columns import (
 )
 from nasbench_rec.reports._rows import LeaderboardRow, grouped_rows, rows_of
 from nasbench_rec.reports._site_board import LEGEND, board, budget_text
+from nasbench_rec.reports._site_columns import side_of_zero
 from nasbench_rec.reports._site_content import About, SiteContent
 from nasbench_rec.reports._site_figures import (
     CAPTION,
+    MOST,
     SiteFigure,
     differences_frame,
     draw_differences,
@@ -31,15 +33,22 @@ from nasbench_rec.reports._site_figures import (
 from nasbench_rec.reports._site_names import dataset_page, method_of, method_page, slug
 from nasbench_rec.reports._site_render import Pages, root_of
 from nasbench_rec.reports._site_table import Cell, Head, Line, SiteTable
-from nasbench_rec.reports._text import HEADING, clean, one_line, score
+from nasbench_rec.reports._text import HEADING, clean, one_line, score, storable
 from nasbench_rec.reports.comparison import Evidence
 
 NAME = 80
 """Characters of a name in a card or an option."""
 READ = (
     "A row is one method at one plan budget on one data set with one backbone; means are over the seeds that "
-    "succeeded. In each place the uniform model comes first, then the others by mean test AUC."
+    "succeeded. In each place the uniform model comes first, then the others by mean test AUC. A number leads to its "
+    "records."
 )
+POOLED = (
+    "A data set with seed=* in its name stands for data sets that differ in their seed alone, each run with one seed "
+    "of its own: the data's seed is part of the pair."
+)
+_, FAILED, _, TIMES = READING
+"""The order of rows and the marks are told otherwise here: by `READ` and `LEGEND`."""
 Files = dict[str, bytes]
 
 
@@ -52,6 +61,11 @@ class Card:
     texts: Sequence[tuple[str, str]]
 
 
+def lost_card(name: str, why: object) -> Card:
+    """Return the card of what has no page, as it cannot be read: `why` says so."""
+    return Card("", one_line(name), [(one_line(why, 400), "bad")])
+
+
 def index_page(
     pages: Pages,
     frame: pd.DataFrame,
@@ -61,7 +75,10 @@ def index_page(
     replaced: Sequence[tuple[str, str, str]],
     downloads: Sequence[tuple[str, str]],
 ) -> bytes:
-    """Return the first page: the leaderboard, and what leads to all others."""
+    """Return the first page: the leaderboard, and what leads to all others.
+
+    `cards` are those of each further part of the site, by its title.
+    """
     rows = rows_of(frame)
     return pages.page(
         "index.html",
@@ -75,10 +92,14 @@ def index_page(
         datasets=[_dataset_card(name, part) for name, part in _by(rows, "dataset")],
         methods=_methods_table(rows, content.methods),
         across=across,
-        studies=cards["studies"],
-        claims=cards["claims"],
+        cards=cards,
         downloads=downloads,
-        sentences=(*READING[1:2], *READING[3:], FIGURE_READING),
+        sentences=(
+            FAILED,
+            TIMES,
+            *([POOLED] if any("seed=*" in r.dataset for r in rows) else []),
+            FIGURE_READING,
+        ),
         columns=COLUMNS,
         replaced=replaced,
     )
@@ -148,28 +169,35 @@ def _methods_table(rows: Sequence[LeaderboardRow], known: Mapping[str, About]) -
             descending=True,
         ),
     ]
-    groups: dict[str, list[LeaderboardRow]] = {}
-    for row in rows:
-        groups.setdefault(method_of(row.method), []).append(row)
-    lines = [_method_line(name, groups[name], known.get(name, About())) for name in sorted(groups)]
+    lines = [_method_line(name, own, known.get(name, About())) for name, own in _by_method(rows).items()]
     return SiteTable("methods-board", "Methods", heads, lines)
 
 
+def _by_method(rows: Sequence[LeaderboardRow]) -> dict[str, list[LeaderboardRow]]:
+    """Return the rows of each method, whatever its preset, by its name."""
+    groups: dict[str, list[LeaderboardRow]] = {}
+    for row in rows:
+        groups.setdefault(method_of(row.method), []).append(row)
+    return dict(sorted(groups.items()))
+
+
 def _method_line(name: str, rows: Sequence[LeaderboardRow], about: About) -> Line:
-    counts = [
-        len(rows),
-        sum(row.n for row in rows),
-        sum(row.failed for row in rows),
-        sum(row.auc_difference_low > 0 for row in rows if row.auc_difference_interval in ("t", "BCa")),
-        sum(row.auc_difference_high < 0 for row in rows if row.auc_difference_interval in ("t", "BCa")),
+    sides = [side_of_zero(row, "auc_difference") for row in rows]
+    failed = sum(row.failed for row in rows)
+    cells = [
+        Cell(one_line(name, NAME), value=name, href=method_page(name)),
+        Cell(one_line(about.title, NAME), value=about.title or None),
+        _count(len(rows)),
+        _count(sum(row.n for row in rows)),
+        _count(failed, "bad" if failed else ""),
+        _count(sides.count(1)),
+        _count(sides.count(-1)),
     ]
-    first = Cell(one_line(name, NAME), value=name, href=method_page(name))
-    title = Cell(one_line(about.title, NAME), value=about.title or None)
-    return Line([first, title, *(Cell(f"{n:,}", value=n, look=_tone(i, n)) for i, n in enumerate(counts))])
+    return Line(cells)
 
 
-def _tone(place: int, count: int) -> str:
-    return "bad" if place == 2 and count else ""
+def _count(count: int, look: str = "") -> Cell:
+    return Cell(f"{count:,}", value=count, look=look)
 
 
 def dataset_pages(
@@ -177,10 +205,11 @@ def dataset_pages(
 ) -> Files:
     """Return a page per data set, with the figures of each backbone and their files."""
     files: Files = {}
+    names = _registered(evidence)
     for name, rows in _by(rows_of(frame), "dataset"):
         path = dataset_page(name)
         parts = [_part(path, part, points, evidence, content) for part in _by_backbone(frame, name)]
-        about = content.datasets.get(name.partition(" (")[0], About())
+        about = content.datasets.get(names[name], About())
         drawn = [figure for part in parts for figure in (part["figure"], *part["more"])]
         files |= {f"datasets/{file}": data for figure in drawn for file, data in figure.files.items()}
         files[path] = pages.page(
@@ -189,17 +218,29 @@ def dataset_pages(
             "datasets",
             name=one_line(name, HEADING),
             about=about,
-            facts=[*about.facts, ("rows of the leaderboard", f"{len(rows):,}"), *_units_fact(rows)],
+            facts=[
+                *about.facts,
+                ("rows of the leaderboard", f"{len(rows):,}"),
+                ("units", _unit_words(rows)),
+            ],
             parts_of=parts,
             below_random=BELOW_RANDOM,
         )
     return files
 
 
-def _units_fact(rows: Sequence[LeaderboardRow]) -> list[tuple[str, str]]:
-    return [
-        ("units", f"{sum(row.n for row in rows):,} succeeded, {sum(row.failed for row in rows):,} failed")
-    ]
+def _unit_words(rows: Sequence[LeaderboardRow]) -> str:
+    return f"{sum(row.n for row in rows):,} succeeded, {sum(row.failed for row in rows):,} failed"
+
+
+def _registered(evidence: Evidence) -> dict[str, str]:
+    """Return the name under which each data set is known, by what it is called in tables.
+
+    A user's own table may be called as a known data set is, and settings are part of what one is called.
+    """
+    known = {storable(str(r["key"])): (r["unit"].get("data") or {}).get("name") for r in evidence.records}
+    places = evidence.frame.drop_duplicates("dataset")
+    return {str(name): str(known[key]) for name, key in zip(places["dataset"], places["key"], strict=True)}
 
 
 def _by_backbone(frame: pd.DataFrame, dataset: str) -> list[list[LeaderboardRow]]:
@@ -238,12 +279,9 @@ def _part(
 
 def method_pages(pages: Pages, frame: pd.DataFrame, content: SiteContent) -> Files:
     """Return a page per method, with its differences to the uniform model as a figure."""
-    groups: dict[str, list[LeaderboardRow]] = {}
-    for row in rows_of(frame):
-        groups.setdefault(method_of(row.method), []).append(row)
     files: Files = {}
-    for name in sorted(groups):
-        files |= _method_page(pages, name, groups[name], content.methods.get(name, About()))
+    for name, rows in _by_method(rows_of(frame)).items():
+        files |= _method_page(pages, name, rows, content.methods.get(name, About()))
     return files
 
 
@@ -256,7 +294,7 @@ def _method_page(pages: Pages, name: str, rows: Sequence[LeaderboardRow], about:
         name=one_line(name, HEADING),
         about=about,
         facts=about.facts,
-        words=f"{plural(len(rows), 'row')} of the leaderboard; {_units_fact(rows)[0][1]}.",
+        words=f"{plural(len(rows), 'row')} of the leaderboard; units: {_unit_words(rows)}.",
         table=board(rows, "board", f"Results of {one_line(name, NAME)}", root_of(path)),
         failures=failures(rows),
         figure=figure,
@@ -270,4 +308,5 @@ def _method_figure(name: str, rows: Sequence[LeaderboardRow]) -> SiteFigure | No
     if figure is None:
         return None
     title = f"Difference to the uniform model: {one_line(name, NAME)}"
-    return site_figure(figure, data, slug("differences", name), title, CAPTION)
+    rest = f" Drawn are the first {MOST} of {len(data)} rows; the data have all." if len(data) > MOST else ""
+    return site_figure(figure, data, slug("differences", name), title, CAPTION + rest)

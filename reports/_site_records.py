@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+from nasbench_rec.reports._comparison_units import newest, pooled
 from nasbench_rec.reports._page import ERROR_LIMIT
-from nasbench_rec.reports._records import GROUP, PAIR, prepared
-from nasbench_rec.reports._text import clean
+from nasbench_rec.reports._records import prepared
+from nasbench_rec.reports._text import clean, storable
 
 from nasbench_rec.errors import DataError
 from nasbench_rec.store import COLUMNS, row
 
-PLACE = [*GROUP, "label", "config", *PAIR]
-"""Two records that agree in these would stand in one place of the leaderboard."""
 UNUSED = ("diagnostics", "stages", "traceback")
 TAKEN = (
     *(
@@ -50,35 +49,38 @@ class SiteRecords:
     full: Sequence[dict[str, Any]]
     """The same records as figures need them: with curves and plans, without diagnostics."""
     raw: pd.DataFrame
-    """Their rows as a store gives them."""
+    """Their rows as a store gives them, data sets pooled."""
     replaced: list[tuple[str, str, str]]
     """Key, label and place of every record that a later one of the same place takes the place of."""
+    whole: Mapping[str, Mapping[str, Any]]
+    """Those that were asked for as they are, diagnostics and all, by key."""
 
 
-def site_records(records: Iterable[Mapping[str, Any]], store: str) -> SiteRecords:
+def site_records(
+    records: Iterable[Mapping[str, Any]], store: str, whole: Collection[str] = ()
+) -> SiteRecords:
     """Read records, oldest start first; of several for one place of the leaderboard the latest counts.
 
-    Such records differ in what a leaderboard does not show: the version of the method's code, say. `DataError`
-    where `store` has none.
+    Such records differ in what a leaderboard does not show: the version of the method's code, say. Data sets that
+    differ in their seed alone, each run with one seed of its own, count as one. `whole` are the keys of records to
+    keep as they are. `DataError` where `store` has none.
     """
-    rows, excerpts, full = [], {}, []
+    rows, excerpts, full, kept_whole = [], {}, [], {}
     for record in records:
+        if record["key"] in whole:
+            kept_whole[str(record["key"])] = record
         full.append({k: v for k, v in record.items() if k not in UNUSED})
         rows.append({k: storable(v) if isinstance(v, str) else v for k, v in row(dict(record)).items()})
         excerpts[storable(str(record["key"]))] = excerpt(record)
     if not rows:
         raise DataError(f"{store} has no records to report; run `nasbench-rec leaderboard --store {store}`.")
     every = pd.DataFrame(rows, columns=COLUMNS)
-    old = every[every.duplicated(PLACE, keep="last")]
+    kept = newest(every)
+    old = every.drop(index=kept.index)
     lost = [(str(r.key), str(r.label), f"{r.dataset}, {r.backbone}") for r in old.itertuples()]
-    kept = every.drop(index=old.index)
     used = [full[i] for i in kept.index]
-    return SiteRecords(prepared(kept), excerpts, used, kept.reset_index(drop=True), sorted(lost))
-
-
-def storable(text: str) -> str:
-    """Return text that a file can hold: a lone surrogate, which JSON can name, is written as its escape."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    raw = pooled(kept.reset_index(drop=True))
+    return SiteRecords(prepared(raw), excerpts, used, raw, sorted(lost), kept_whole)
 
 
 def excerpt(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -52,8 +52,7 @@ class Pages:
     def page(self, path: str, template: str, here: str, **values: Any) -> bytes:
         """Return the page that stands at `path`; `here`: the part of the site that it belongs to."""
         found = self._templates.get_template(f"{template}.html.jinja")
-        root = "../" * path.count("/")
-        return encoded(found.render(site=self, root=root, here=here, **values) + "\n")
+        return encoded(found.render(site=self, root=root_of(path), here=here, **values) + "\n")
 
 
 def root_of(path: str) -> str:

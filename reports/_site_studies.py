@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 from nasbench_rec.reports import _study_rows as words
 from nasbench_rec.reports import _writers
-from nasbench_rec.reports._drawing import style
 from nasbench_rec.reports._printed import Column
-from nasbench_rec.reports._site_board import minus
+from nasbench_rec.reports._site_columns import SiteColumn, shown
 from nasbench_rec.reports._site_content import SiteStudy
-from nasbench_rec.reports._site_figures import SiteFigure, site_figure
+from nasbench_rec.reports._site_figures import Drawing, drawn
 from nasbench_rec.reports._site_names import slug
-from nasbench_rec.reports._site_pages import Card, plural
+from nasbench_rec.reports._site_pages import Card, lost_card, plural
 from nasbench_rec.reports._site_render import Pages
-from nasbench_rec.reports._site_table import Cell, Head, Line, SiteTable, Value
+from nasbench_rec.reports._site_table import Line, SiteTable, Value
 from nasbench_rec.reports._study_data import Pairs, StudyFrames
-from nasbench_rec.reports._study_figures import figures_with
+from nasbench_rec.reports._study_figures import StudyFigure, figures_with
 from nasbench_rec.reports._study_writers import READING
 from nasbench_rec.reports._text import HEADING, one_line
 
 from nasbench_rec.errors import NasbenchError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Getter = Callable[[Any], Value]
 
@@ -39,24 +42,18 @@ def study_pages(pages: Pages, studies: Sequence[SiteStudy]) -> tuple[list[Card],
         try:
             frames, contour = study.read()
         except NasbenchError as error:
-            cards.append(Card("", one_line(study.name), [(f"cannot be read: {one_line(error, 400)}", "bad")]))
+            cards.append(lost_card(study.name, error))
             continue
         files |= _study_page(pages, study.name, frames, contour)
         trials = f"{plural(len(frames.complete), 'complete trial')} of {len(frames.trials):,}"
-        cards.append(
-            Card(
-                study_path(study.name),
-                one_line(frames.title),
-                [(one_line(frames.question, 300), ""), (trials, "muted")],
-            )
-        )
+        texts = [(one_line(frames.question, 300), ""), (trials, "muted")]
+        cards.append(Card(study_path(study.name), one_line(frames.title), texts))
     return cards, files
 
 
 def _study_page(pages: Pages, name: str, frames: StudyFrames, contour: Pairs) -> dict[str, bytes]:
     path, stem = study_path(name), slug(name)
-    drawn, lost = _figures(frames, contour, stem)
-    ranked = frames.ranked()
+    figures, empty = drawn(_drawings(frames, contour), stem, one_line(frames.title, HEADING))
     page = pages.page(
         path,
         "study",
@@ -73,44 +70,41 @@ def _study_page(pages: Pages, name: str, frames: StudyFrames, contour: Pairs) ->
         counts=words.count_words(frames),
         reasons=words.reasons(frames),
         health=words.health_words(frames),
-        trials=_trials(frames, words.trial_rows(frames, ranked), "trials", "All complete trials"),
-        ranges=_ranges(frames),
+        trials=_trials(frames, words.trial_rows(frames, frames.ranked()), "trials", "All complete trials"),
+        ranges=_table("ranges", "Parameters", _range_columns(frames), words.range_rows(frames)),
         savings=words.savings_words(frames),
-        figures=drawn,
-        not_drawn=lost,
+        figures=figures,
+        not_drawn=empty,
         reading=READING,
     )
     files = {path: page, f"studies/{stem}-trials.csv": _writers.csv(frames.trials)}
     files[f"studies/{stem}-units.csv"] = _writers.csv(frames.units)
-    return files | {f"studies/{file}": data for figure in drawn for file, data in figure.files.items()}
+    return files | {f"studies/{file}": data for figure in figures for file, data in figure.files.items()}
 
 
-def _figures(frames: StudyFrames, contour: Pairs, stem: str) -> tuple[list[SiteFigure], list[str]]:
-    """Return the figures that have anything to show, and the names of the others."""
-    drawn, lost = [], []
+def _drawings(frames: StudyFrames, contour: Pairs) -> Iterator[Drawing]:
     for name, kind in figures_with(contour).items():
-        data = kind.frame(frames)
-        if data.empty:
-            lost.append(name)
-            continue
-        with style():
-            figure = kind.draw(data, frames)
-        title = f"{name}: {one_line(frames.title, HEADING)}"
-        drawn.append(site_figure(figure, data, f"{stem}-{name}", title, kind.caption, paper=True))
-    return drawn, lost
+        yield Drawing(name, kind.frame(frames), _drawer(kind, frames), kind.caption)
+
+
+def _drawer(kind: StudyFigure, frames: StudyFrames) -> Callable[[pd.DataFrame], Figure]:
+    return lambda data: kind.draw(data, frames)
 
 
 def _trials(frames: StudyFrames, rows: Sequence[words.TrialRow], name: str, caption: str) -> SiteTable:
-    pairs = list(zip(words.trial_columns(frames), _getters(frames), strict=True))
-    return _table(name, caption, pairs, rows)
+    looks = ["reference" if row.default else "" for row in rows]
+    return _table(name, caption, _trial_columns(frames), rows, looks)
 
 
-def _getters(frames: StudyFrames) -> list[Getter]:
-    """Return what each column of `trial_columns` is sorted by."""
+def _trial_columns(frames: StudyFrames) -> list[SiteColumn]:
+    """Return the columns of a table of trials, with what each is sorted by; the first click shows the best first."""
     values = [_goal(i) for i in range(len(frames.goals))]
     params = [_param(str(dimension["name"])) for dimension in frames.space]
     rest: list[Getter] = [lambda row: row.seconds, lambda row: row.health or None]
-    return [lambda row: row.number, values[0], lambda row: row.difference, *values[1:], *params, *rest]
+    getters = [lambda row: row.number, values[0], lambda row: row.difference, *values[1:], *params, *rest]
+    higher = [goal.maximize for goal in frames.goals]
+    falling = [False, higher[0], *higher, *(False for _ in [*params, *rest])]
+    return [SiteColumn(*of) for of in zip(words.trial_columns(frames), getters, falling, strict=True)]
 
 
 def _goal(place: int) -> Getter:
@@ -125,12 +119,12 @@ def _param(name: str) -> Getter:
     return get
 
 
-def _ranges(frames: StudyFrames) -> SiteTable:
+def _range_columns(frames: StudyFrames) -> list[SiteColumn]:
+    """Return the columns of the table of parameters: texts, then an importance for each objective."""
     columns = words.range_columns(frames)
-    texts: list[Getter] = [_text(column) for column in columns[:3]]
-    importances = [_importance(i) for i in range(len(columns) - 3)]
-    pairs = list(zip(columns, [*texts, *importances], strict=True))
-    return _table("ranges", "Parameters", pairs, words.range_rows(frames))
+    texts = len(columns) - len(frames.goals)
+    found = [SiteColumn(column, _text(column)) for column in columns[:texts]]
+    return found + [SiteColumn(c, _importance(i), descending=True) for i, c in enumerate(columns[texts:])]
 
 
 def _text(column: Column[Any]) -> Getter:
@@ -142,13 +136,11 @@ def _importance(place: int) -> Getter:
 
 
 def _table(
-    name: str, caption: str, pairs: Sequence[tuple[Column[Any], Getter]], rows: Sequence[Any]
+    name: str, caption: str, columns: Sequence[SiteColumn], rows: Sequence[Any], looks: Sequence[str] = ()
 ) -> SiteTable:
-    """Return a table of those columns in which there is anything."""
-    kept = [(c, get) for c, get in pairs if not c.importance or any(c.text(row) for row in rows)]
-    heads = [Head(c.head, c.explanation, c.numeric) for c, _ in kept]
+    kept = shown(columns, rows)
     lines = [
-        Line([Cell(minus(c.text(row)) if c.numeric else c.text(row), value=get(row)) for c, get in kept])
-        for row in rows
+        Line([column.cell(row) for column in kept], look)
+        for row, look in zip(rows, looks or [""] * len(rows), strict=True)
     ]
-    return SiteTable(name, caption, heads, lines)
+    return SiteTable(name, caption, [column.head for column in kept], lines)

@@ -49,7 +49,14 @@ class Line:
     facets: Sequence[str] = ()
     """What the filters of the page look at."""
     tab: int = 2
-    """The cell whose link the keyboard stops at; the others lead to the same place."""
+    """The last cell at whose link the keyboard stops; those after it lead where one before them does."""
+    name: str = ""
+    """Its id in the page, where anything leads to it."""
+
+
+def line_to(cells: Sequence[Cell], look: str = "") -> Line:
+    """Return a line whose links all lead to the same place: the keyboard stops at the first of them."""
+    return Line(cells, look, tab=next((i for i, cell in enumerate(cells) if cell.href), 0))
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,7 @@ class SiteTable:
         """The values behind the cells as JSON for the page's script."""
         return embedded(
             {
-                "columns": [{"numeric": h.numeric, "descending": h.descending} for h in self.heads],
+                "columns": [{"descending": head.descending} for head in self.heads],
                 "rows": [[_value(cell.value) for cell in line.cells] for line in self.lines],
                 "facets": [list(line.facets) for line in self.lines],
             }

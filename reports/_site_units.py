@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +12,7 @@ import pandas as pd
 from nasbench_rec.reports._columns import failure, shown
 from nasbench_rec.reports._page import ERROR_LIMIT
 from nasbench_rec.reports._rows import LeaderboardRow, rows_of
-from nasbench_rec.reports._site_board import badges, budget_text, minus
+from nasbench_rec.reports._site_board import badges, budget_text
 from nasbench_rec.reports._site_content import SiteContent
 from nasbench_rec.reports._site_names import dataset_page, method_of, method_page, records_page, slug
 from nasbench_rec.reports._site_records import SiteRecords
@@ -23,13 +23,15 @@ from nasbench_rec.reports._text import (
     byte_size,
     clean,
     encoded,
+    minus,
     one_line,
     score,
     seconds,
     three_digits,
 )
 
-COLUMNS: Mapping[str, tuple[str, Any]] = {
+Numbers = Mapping[str, tuple[str, Callable[[float], str]]]
+NUMBERS: Numbers = {
     "test AUC": ("test_auc", lambda value: score(value, 6)),
     "logloss": ("test_logloss", lambda value: score(value, 6)),
     "valid AUC": ("valid_auc", lambda value: score(value, 6)),
@@ -54,8 +56,10 @@ def record_pages(
         part = units[row.dataset, row.backbone, row.label]
         path = records_page(row.dataset, row.backbone, row.label)
         excerpts = [records.excerpts[key] for key in part["key"]]
-        files[path] = _page(pages, path, row, part, excerpts, content.store)
-        files[path.removesuffix("html") + "json"] = encoded(_json(excerpts))
+        texts = [json.dumps(excerpt, indent=1, ensure_ascii=False) for excerpt in excerpts]
+        shown_units = [_unit(*both, content.store) for both in zip(excerpts, texts, strict=True)]
+        files[path] = _page(pages, path, row, part, _facts(row, excerpts), shown_units)
+        files[path.removesuffix("html") + "json"] = encoded("[\n{}\n]\n".format(",\n".join(texts)))
     return files
 
 
@@ -64,8 +68,8 @@ def _page(
     path: str,
     row: LeaderboardRow,
     units: pd.DataFrame,
-    excerpts: Sequence[Mapping[str, Any]],
-    store: str,
+    facts: Sequence[tuple[str, str]],
+    shown_units: Sequence[Mapping[str, str]],
 ) -> bytes:
     return pages.page(
         path,
@@ -78,28 +82,34 @@ def _page(
         badges=badges(row),
         means=[(c.head, minus(c.value(row)), minus(c.detail(row))) for c in shown([row])[1:] if c.text(row)],
         lost=failure(row),
-        facts=_facts(row, excerpts[0]),
+        facts=facts,
         table=_table(row, units),
         stem=path.rpartition("/")[2].removesuffix(".html"),
-        units=[_unit(excerpt, store) for excerpt in excerpts],
+        units=shown_units,
     )
 
 
-def _facts(row: LeaderboardRow, excerpt: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return what the records of a row have in common, from the first of them."""
+def _facts(row: LeaderboardRow, excerpts: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Return how the units of a row were run; where they differ, each way once."""
+    every = [_run(excerpt) for excerpt in excerpts]
+    facts = [("plan budget", budget_text(row))]
+    for name in every[0]:
+        texts = dict.fromkeys(one_line(facts_of[name], 1000) for facts_of in every if facts_of[name])
+        facts.append((name, "; or ".join(texts)))
+    return [(name, text) for name, text in facts if text]
+
+
+def _run(excerpt: Mapping[str, Any]) -> dict[str, str]:
+    """Return how one unit was run; empty texts where that is not known."""
     unit, environment = excerpt.get("unit") or {}, excerpt.get("environment") or {}
-    method = unit.get("method") or {}
-    protocol, versions = unit.get("protocol") or {}, environment.get("packages") or {}
-    facts = [
-        ("plan budget", budget_text(row)),
-        ("settings", _pairs(method.get("config") or {})),
-        ("protocol", _pairs(protocol)),
-        ("data fingerprint", str(excerpt.get("fingerprint") or "")[:16]),
-        ("software", _pairs(versions)),
-        ("commit", environment.get("commit") or ""),
-        ("machine", _machine(environment)),
-    ]
-    return [(name, one_line(text, 1000)) for name, text in facts if text]
+    return {
+        "settings": _pairs((unit.get("method") or {}).get("config")),
+        "protocol": _pairs(unit.get("protocol")),
+        "data fingerprint": str(excerpt.get("fingerprint") or "")[:16],
+        "software": _pairs(environment.get("packages")),
+        "commit": str(environment.get("commit") or ""),
+        "machine": _machine(environment),
+    }
 
 
 def _machine(environment: Mapping[str, Any]) -> str:
@@ -107,29 +117,37 @@ def _machine(environment: Mapping[str, Any]) -> str:
     return ", ".join(text for text in (str(environment.get("processor") or ""), cores) if text)
 
 
-def _pairs(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items())
+def _pairs(values: Mapping[str, Any] | None) -> str:
+    return ", ".join(f"{name} {value}" for name, value in (values or {}).items())
 
 
 def _table(row: LeaderboardRow, units: pd.DataFrame) -> SiteTable:
-    known = {head: column for head, column in COLUMNS.items() if units[column[0]].notna().any()}
-    heads = [Head("seed"), Head("split"), *(Head(head) for head in known), Head("error", numeric=False)]
-    if not row.failed:
-        heads = heads[:-1]
-    lines = [_line(unit, list(known.values()), bool(row.failed)) for unit in units.to_dict("records")]
+    numbers = known_numbers(units)
+    heads = [Head("seed"), Head("split"), *map(Head, numbers)]
+    heads += [Head("error", numeric=False)] if row.failed else []
+    lines = [_line(unit, numbers, bool(row.failed)) for unit in units.to_dict("records")]
     return SiteTable("units", f"Each seed of {one_line(row.label, 80)}", heads, lines)
 
 
-def _line(unit: Mapping[Any, Any], columns: Sequence[tuple[str, Any]], failed: bool) -> Line:
+def _line(unit: Mapping[Any, Any], numbers: Numbers, failed: bool) -> Line:
     href = f"#{anchor(unit['key'])}"
     cells = [Cell(f"{unit[name]:.0f}", value=number(unit[name])) for name in ("seed", "split_seed")]
-    for name, text in columns:
-        said = text(unit[name])
-        cells.append(Cell(said, value=number(unit[name]), href=href if said else ""))
+    cells += number_cells(unit, numbers, href)
     if failed:
         error = "" if unit["status"] == "ok" else one_line(unit["error"]) or "no reason was recorded"
         cells.append(Cell(error, value=error or None, look="bad", href=href if error else ""))
     return Line(cells, look="" if unit["status"] == "ok" else "lost")
+
+
+def known_numbers(units: pd.DataFrame) -> Numbers:
+    """Return those of `NUMBERS` that any of these records has; they are rows as `Store.frame()` has them."""
+    return {head: (name, text) for head, (name, text) in NUMBERS.items() if units[name].notna().any()}
+
+
+def number_cells(unit: Mapping[Any, Any], numbers: Numbers, href: str) -> list[Cell]:
+    """Return the cells of one record, which stands at `href`."""
+    found = [(text(unit[name]), number(unit[name])) for name, text in numbers.values()]
+    return [Cell(text, value=value, href=href if text else "") for text, value in found]
 
 
 def anchor(key: str) -> str:
@@ -137,7 +155,8 @@ def anchor(key: str) -> str:
     return f"r-{key}" if key.isascii() and key.isalnum() else slug("r", key)
 
 
-def _unit(excerpt: Mapping[str, Any], store: str) -> dict[str, str]:
+def _unit(excerpt: Mapping[str, Any], text: str, store: str) -> dict[str, str]:
+    """Return what the page shows of one record; `text`: the record as JSON."""
     seeds = (excerpt.get("unit") or {}).get("seeds") or {}
     title = f"seed {seeds.get('init', '?')}, split {seeds.get('split', '?')}"
     lost = excerpt.get("status") != "ok"
@@ -148,9 +167,5 @@ def _unit(excerpt: Mapping[str, Any], store: str) -> dict[str, str]:
         "anchor": anchor(key),
         "command": f"nasbench-rec verify {shlex.quote(clean(key))} --store {shlex.quote(clean(store))}",
         "error": str(excerpt.get("error") or "")[:ERROR_LIMIT] if lost else "",
-        "text": json.dumps(excerpt, indent=1, ensure_ascii=False),
+        "text": text,
     }
-
-
-def _json(excerpts: Sequence[Mapping[str, Any]]) -> str:
-    return json.dumps(list(excerpts), indent=1, ensure_ascii=False) + "\n"

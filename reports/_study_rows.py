@@ -268,7 +268,8 @@ def health_words(frames: StudyFrames) -> str:
     counts = Counter(signature for found in shown for signature in found)
     if not counts:
         return ""
-    said = ", ".join(f"{one_line(name, 40)} in {n}" for name, n in counts.most_common())
+    ranked = sorted(counts.items(), key=lambda count: (-count[1], count[0]))
+    said = ", ".join(f"{one_line(name, 40)} in {n}" for name, n in ranked)
     return f"Signs of failure among {len(shown)} complete trials (`run` explains them): {said}."
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 
 FINE_SD = 1e-4
@@ -56,9 +57,68 @@ def seconds(value: float) -> str:
     return f"{value / 60:.1f} min" if value < 7200 else f"{value / 3600:.1f} h"
 
 
+_HYPHEN = re.compile(r"(?<!\w)-(?=[.\d])")
+"""Before a number; not that of `sign-flip` or `1e-05`."""
+
+
+def minus(text: str) -> str:
+    """Return text with true minus signs before its numbers."""
+    return _HYPHEN.sub("−", text)
+
+
 def clean(text: object, keep: str = "") -> str:
     """Return `text` with control, direction and surrogate characters (but those in `keep`) as spaces."""
     return "".join(c if c in keep or not unicodedata.category(c).startswith("C") else " " for c in str(text))
+
+
+def letters(text: str) -> int:
+    """Return how many letters wide a text is: those of East Asian scripts count twice, accents of their own not."""
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
+    )
+
+
+def fitted(text: object, width: int) -> str:
+    """Return the first line with content, cut to the width of so many letters: for where space is short."""
+    line = one_line(text, 4 * width)
+    if letters(line) <= width:
+        return line
+    while letters(line) >= width:
+        line = line[:-1]
+    return f"{line.rstrip()}…"
+
+
+def fitted_label(label: str, width: int) -> str:
+    """Return a label cut to the width of so many letters, its plan budget (after @) kept."""
+    name, at, budget = label.rpartition(" @ ")
+    tail = f" @ {budget}"
+    if not at or letters(label) <= width or letters(tail) > width // 2:
+        return fitted(label, width)
+    return f"{fitted(name, width - letters(tail))} @ {one_line(budget)}"
+
+
+def wrapped(text: object, width: int, lines: int = 2) -> list[str]:
+    """Return a text as at most `lines` lines of the width of so many letters; what does not fit ends in …."""
+    found, words = [""], _pieces(one_line(text, 4 * width * lines), width)
+    for word in words:
+        if found[-1] and letters(f"{found[-1]} {word}") > width:
+            found.append("")
+        found[-1] = f"{found[-1]} {word}".strip()
+    if len(found) <= lines:
+        return found
+    return [*found[: lines - 1], fitted(" ".join(found[lines - 1 :]), width)]
+
+
+def _pieces(text: str, width: int) -> list[str]:
+    """Return the words of a text, those wider than a line in pieces."""
+    pieces: list[str] = []
+    for word in text.split():
+        pieces.append("")
+        for c in word:
+            if letters(pieces[-1] + c) > width:
+                pieces.append("")
+            pieces[-1] += c
+    return pieces
 
 
 def one_line(text: object, limit: int = 120) -> str:
@@ -101,3 +161,8 @@ def _latex_character(c: str) -> str:
 def encoded(text: str) -> bytes:
     """Return UTF-8; a lone surrogate, which no file may hold, is written as its escape."""
     return text.encode("utf-8", errors="backslashreplace")
+
+
+def storable(text: str) -> str:
+    """Return text that a file or a frame can hold: a lone surrogate, which JSON can name, is written as its escape."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -20,10 +20,11 @@ from nasbench_rec.reports._ablation_grid import (
     sections,
     shift_for_names,
 )
+from nasbench_rec.reports._comparison_marks import gain_tick
 from nasbench_rec.reports._drawing import INK, MUTED, style
 from nasbench_rec.reports._study_data import Goal
 from nasbench_rec.reports._study_scales import lay_goal, limits
-from nasbench_rec.reports._text import one_line, score
+from nasbench_rec.reports._text import fitted_label, score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,7 +52,7 @@ def draw_gains(frame: pd.DataFrame) -> Figure:
         page = grid(
             [text for title, _ in parts for text in (title if several else "", "")],
             size=(2.75, 0.23 * most + 0.12),
-            margins=Margins(left=0.12, bottom=0.46, right=0.14, top=None if several else 0.06),
+            margins=Margins(left=0.12, bottom=0.46, right=0.22, top=None if several else 0.06),
             head=0.26,
             across=2,
         )
@@ -69,7 +70,7 @@ def _columns(frame: pd.DataFrame) -> list[list[Any]]:
 
 def _name(label: str, uniform: bool, n: int, planned: int) -> str:
     pairs = f" ({n} of {planned} pairs)" if n < planned else ""
-    return f"{one_line(label, NAME)}{' (uniform)' if uniform else ''}{pairs}"
+    return f"{fitted_label(label, NAME)}{' (uniform)' if uniform else ''}{pairs}"
 
 
 def _rows(axes: Axes, part: pd.DataFrame, names: Sequence[str], most: int) -> list[dict[str, Any]]:
@@ -144,7 +145,7 @@ def _gains(axes: Axes, part: pd.DataFrame, most: int) -> None:
     space = 0.1 * (high - low)
     axes.set_xlim(low - space, high + space)
     axes.xaxis.set_major_locator(locator(4))
-    axes.xaxis.set_major_formatter(_gain_tick)
+    axes.xaxis.set_major_formatter(gain_tick)
     side = 1 if high >= -low else -1
     for y, row in enumerate(rows):
         if row["kept"] or not row["auc_gain_pairs"]:
@@ -154,10 +155,6 @@ def _gains(axes: Axes, part: pd.DataFrame, most: int) -> None:
         look = {**_look(row), "marker": "s", "markersize": 4.5}
         axes.hlines(y, row["auc_gain_low"], row["auc_gain_high"], color=look["color"], linewidth=1.3)
         _mark(axes, y, row["auc_gain"], (low, high), look)
-
-
-def _gain_tick(value: float, _: float) -> str:
-    return "0" if abs(value) < 1e-9 else score(value, 4, signed=True)
 
 
 def _reach(part: pd.DataFrame) -> tuple[float, float]:

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 from nasbench_rec.reports import _ablation_writers, _writers
-from nasbench_rec.reports._ablation_figures import FIGURES
+from nasbench_rec.reports._ablation_figures import FIGURES, figure_of
 from nasbench_rec.reports._ablation_health import findings
+from nasbench_rec.reports._ablation_plan import AblationPlan, plan_file, planned_bars, planned_units
 from nasbench_rec.reports._ablation_rows import AblationRow, Bar, BarRow, ablation_rows, bar_rows, frame_of
 from nasbench_rec.reports._ablation_units import Records
 from nasbench_rec.reports._files import write_files
 from nasbench_rec.reports._text import encoded
-
-from nasbench_rec.errors import ConfigError, unknown
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -64,10 +63,11 @@ def write_ablation(  # noqa: PLR0913 (all of what an ablation says of itself, by
 ) -> list[Path]:
     """Write an ablation into folder `out`; return the paths written.
 
-    `NAME.csv` (raw numbers), `NAME.md` (tables, bars, health, figures) and each figure of `FIGURES` asked for as
-    `FIGURE.svg` and `.pdf`; one that no record has content for is named in the page. Equal records give equal
-    bytes; files appear whole or not at all. `ConfigError` for an unknown figure, `DataError` if the plan is not
-    fit for it, `StoreError` where `out` cannot be written.
+    `NAME.csv` (raw numbers), `NAME.md` (tables, bars, health, figures), `NAME.json` (the plan, from which the site
+    makes its page again) and each figure of `FIGURES` asked for as `FIGURE.svg` and `.pdf`; one that no record has
+    content for is named in the page. Equal records give equal bytes; files appear whole or not at all.
+    `ConfigError` for an unknown figure, `DataError` if the plan is not fit for it, `StoreError` where `out` cannot
+    be written.
     """
     drawn = _drawn(plan, records, figures)
     rows, judged = ablation_rows(plan, records, reference), bar_rows(plan, records, bars)
@@ -78,8 +78,10 @@ def write_ablation(  # noqa: PLR0913 (all of what an ablation says of itself, by
         {figure: f"{figure}.svg" in drawn for figure in figures},
         (title, question, reference),
     )
+    kept = AblationPlan(title, question, reference, tuple(figures), planned_bars(bars), planned_units(plan))
     table = _writers.csv(frame_of(rows, AblationRow))
-    return write_files(out, {f"{name}.csv": table, f"{name}.md": encoded(page), **drawn})
+    texts = {f"{name}.csv": table, f"{name}.md": encoded(page), f"{name}.json": plan_file(kept)}
+    return write_files(out, texts | drawn)
 
 
 def _drawn(plan: pd.DataFrame, records: Records, names: Sequence[str]) -> dict[str, bytes]:
@@ -87,9 +89,7 @@ def _drawn(plan: pd.DataFrame, records: Records, names: Sequence[str]) -> dict[s
 
     files: dict[str, bytes] = {}
     for name in names:
-        if name not in FIGURES:
-            raise ConfigError(unknown("figure", name, FIGURES))
-        figure = FIGURES[name](plan, records)
+        figure = figure_of(name)(plan, records)
         if figure is not None:
             files |= {f"{name}.svg": svg(figure), f"{name}.pdf": pdf(figure)}
     return files

@@ -2,19 +2,20 @@
 
 `FIGURES` names all of them. Each takes `Evidence` (what a store holds) to a frame, which is empty where there is
 nothing to show, and a frame to a figure. The functions behind them take records alone and are public here, too.
+`nasbench-rec figures` writes them (docs/figures.md).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from nasbench_rec.reports import _ablation_figures, _tuning_columns, _writers
-from nasbench_rec.reports._columns import FIGURE_READING
+from nasbench_rec.reports import _writers
 from nasbench_rec.reports._comparison_curves import CurvePoint, anytime_frame, draw_anytime
+from nasbench_rec.reports._comparison_evidence import Evidence
+from nasbench_rec.reports._comparison_figures import FIGURES, REASON, ComparisonFigure
 from nasbench_rec.reports._comparison_pairs import PairRow, draw_hypervolume, draw_paired, paired_frame
 from nasbench_rec.reports._comparison_paper import (
     PaperCell,
@@ -41,19 +42,14 @@ from nasbench_rec.reports._comparison_ranks import (
 )
 from nasbench_rec.reports._comparison_scatter import draw_pareto, draw_search_cost, draw_search_seconds
 from nasbench_rec.reports._comparison_widths import WidthRow, draw_widths, planted_widths, widths_frame
-from nasbench_rec.reports._drawing import style
 from nasbench_rec.reports._files import write_files
-from nasbench_rec.reports.figures import auc_over_bytes_frame, draw_auc_over_bytes, pdf, svg
-from nasbench_rec.reports.tuning import draw_gains, tuning_frame
+from nasbench_rec.reports.figures import pdf, svg
 
-from nasbench_rec.errors import ConfigError, DataError, unknown
-from nasbench_rec.store import COLUMNS, Record, Store, row
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from nasbench_rec.errors import ConfigError, unknown
 
 __all__ = [
     "FIGURES",
+    "PAPER",
     "BudgetRank",
     "ComparisonFigure",
     "CostPoint",
@@ -65,9 +61,11 @@ __all__ = [
     "RankRow",
     "Reference",
     "WidthRow",
+    "Written",
     "anytime_frame",
     "comparison_frames",
     "critical_difference_frame",
+    "describe_figures",
     "draw_anytime",
     "draw_critical_difference",
     "draw_hypervolume",
@@ -91,82 +89,10 @@ __all__ = [
     "write_comparison",
 ]
 
-REASON = "reason"
-"""Under this name the attributes of an empty frame say why it is empty."""
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What figures are made from; what is not given, they cannot show."""
-
-    frame: pd.DataFrame
-    """The frame of `Store.frame()`."""
-    records: Sequence[Record] = ()
-    """The same records in full: curves, widths and gates need them."""
-    truth: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    """Useful widths by field, by a planted data set's fingerprint (`planted_widths`)."""
-    tuning: pd.DataFrame | None = None
-    """The plan of an equal tuning (`studies.tuning.plan_frame`)."""
-    levels: Mapping[str, str] = field(default_factory=dict)
-    """What a method decides, by its name: parts figures of many methods."""
-
-    @classmethod
-    def of(cls, store: Store | Path | str, **more: Any) -> Evidence:
-        """Return what a store holds, read once; `more` are the fields that a store does not have."""
-        store = store if isinstance(store, Store) else Store(store)
-        records = list(store)
-        frame = pd.DataFrame([row(record) for record in records], columns=COLUMNS)
-        return cls(frame, records, planted_widths(store.path), **more)
-
-    def where(self, **values: str) -> Evidence:
-        """Return the evidence of some records only: `where(dataset="frappe", backbone="dnn")`."""
-        keep = pd.Series(True, index=self.frame.index)
-        for name, value in values.items():
-            keep &= self.frame[name] == value
-        keys = set(self.frame.loc[keep, "key"])
-        tuning = self.tuning
-        for name in ("dataset", "backbone") if tuning is not None else ():
-            tuning = tuning[tuning[name] == values[name]] if tuning is not None and name in values else tuning
-        return replace(
-            self,
-            frame=self.frame[keep],
-            records=[record for record in self.records if record["key"] in keys],
-            tuning=tuning,
-        )
-
-    def plan(self) -> pd.DataFrame:
-        """Return the records as a plan of variants, a variant per label: the form that gate figures take."""
-        good = self.frame[self.frame["status"] == "ok"]
-        same = ["dataset", "backbone", "label", "seed", "split_seed"]
-        unlike = good.drop_duplicates(same, keep="last")[[*same, "key"]].rename(columns={"label": "variant"})
-        return unlike.assign(factor="", value="", best_of="").reset_index(drop=True)
-
-
-@dataclass(frozen=True)
-class ComparisonFigure:
-    """A figure by name: its frame, its drawer, and the words beside it."""
-
-    title: str
-    make: Callable[[Evidence], pd.DataFrame]
-    draw: Callable[[pd.DataFrame], Figure]
-    reading: str
-    """How it is read: what points, bars and lines are."""
-
-    def frame(self, evidence: Evidence) -> pd.DataFrame:
-        """Return what it shows; a frame without rows (its attribute `reason` says why) where there is nothing."""
-        try:
-            found = self.make(evidence)
-        except DataError as error:
-            found = pd.DataFrame()
-            found.attrs[REASON] = str(error)
-        if found.empty and REASON not in found.attrs:
-            found.attrs[REASON] = "no record has what it needs."
-        return found
-
-    def figure(self, frame: pd.DataFrame) -> Figure:
-        """Draw a frame that has rows."""
-        with style():
-            return self.draw(frame)
+PAPER = "paper"
+"""The name of the compact table, which is written beside the figures."""
+Watch = Callable[[str, int, int], None]
+"""Hears what is done: a step's name, how much of it, of how much."""
 
 
 def comparison_frames(
@@ -178,9 +104,7 @@ def comparison_frames(
     """
     found: dict[str, pd.DataFrame] = {}
     reasons: dict[str, str] = {}
-    for name in names or FIGURES:
-        if name not in FIGURES:
-            raise ConfigError(unknown("figure", name, FIGURES))
+    for name in _known(names, FIGURES):
         frame = FIGURES[name].frame(evidence)
         if frame.empty:
             reasons[name] = str(frame.attrs[REASON])
@@ -189,166 +113,81 @@ def comparison_frames(
     return found, reasons
 
 
-def write_comparison(evidence: Evidence, out: Path, names: Iterable[str] = ()) -> list[Path]:
-    """Write figures and the compact table into folder `out`; return the paths written.
+def _known(names: Iterable[str], allowed: Iterable[str]) -> tuple[str, ...]:
+    """Return the names, each once; all that are allowed for none. `ConfigError` for an unknown one."""
+    given, known = tuple(dict.fromkeys(names)), tuple(allowed)
+    for name in given:
+        if name not in known:
+            raise ConfigError(unknown("figure", name, known))
+    return given or known
 
-    `NAME.csv`, `.svg` and `.pdf` of each figure (all, or those named) that has anything to show, and `paper.csv`, `.md`
-    and `.tex`. Equal records give equal bytes; files appear whole or not at all. `ConfigError` for an unknown name,
-    `DataError` if the records are not fit for it, `StoreError` where `out` cannot be written.
+
+def describe_figures(names: Iterable[str] = ()) -> list[dict[str, str]]:
+    """Return name, title, what it shows and how it is read of figures and the table (all, or those named).
+
+    `ConfigError` for an unknown name.
     """
-    table = paper_frame(evidence.frame)
-    files = {
-        "paper.csv": paper_csv(table),
-        "paper.md": paper_markdown(table),
-        "paper.tex": paper_latex(table),
-    }
-    for name, frame in comparison_frames(evidence, names)[0].items():
-        figure = FIGURES[name].figure(frame)
-        files |= {f"{name}.csv": _writers.csv(frame), f"{name}.svg": svg(figure), f"{name}.pdf": pdf(figure)}
-    return write_files(out, files)
-
-
-def _tuned(evidence: Evidence) -> pd.DataFrame:
-    if evidence.tuning is None:
-        raise DataError("tuning gains need the plan of an equal tuning.")
-    return tuning_frame(evidence.tuning, evidence.frame)
-
-
-def _gates(name: str) -> ComparisonFigure:
-    """Return a figure of an ablation for the records of a store, a panel per label that has gates or clusters."""
-    figure = _ablation_figures.FIGURES[name]
-
-    def make(evidence: Evidence) -> pd.DataFrame:
-        known = {str(record["key"]): record for record in evidence.records}
-        plan = evidence.plan()
-        return figure.frame(plan[plan["key"].isin(list(known))], known)
-
-    return ComparisonFigure(
-        f"Gates and clusters: {name.replace('-', ' ')}", make, figure.draw, figure.caption
+    table = (
+        "Compact table",
+        "Methods by plan budgets: mean test AUC, bold and daggers where the statistics allow them.",
+        "How it is read stands below the table.",
     )
+    entries = {name: (figure.title, figure.shows, figure.reading) for name, figure in FIGURES.items()}
+    entries[PAPER] = table
+    keys = ("name", "title", "shows", "reading")
+    return [dict(zip(keys, (name, *entries[name]), strict=True)) for name in _known(names, entries)]
 
 
-_PAIRED = (
-    "A line is one method at one plan budget: test AUC less that of {}, paired by seed and split seed. Square: the "
-    "mean difference, filled where its 95 % interval (Student's t under 6 pairs, BCa bootstrap from 6) excludes zero; "
-    "faint points: single pairs of seeds; at the right their number. The band holds differences too small to matter. "
-    "No correction for the number of lines is made."
-)
-_FRONT = (
-    "A point is one method at one plan budget: mean test AUC less that of the uniform model, paired by seed, with its "
-    "95 % interval (where the uniform model was not run: the mean test AUC), over {}. The stair is the front: nothing "
-    "that costs no more has a higher mean; what lies in the shade below it is dominated. Hollow points are not told "
-    "apart from the best that costs no more: their paired interval holds zero. A method with a failed unit is never on "
-    "the front. Points of about one cost stand side by side; bars may leave the axes, and points that would squash all "
-    "others are named below."
-)
+@dataclass(frozen=True)
+class Written:
+    """What `write_comparison` did."""
 
-FIGURES: Mapping[str, ComparisonFigure] = {
-    "auc-over-bytes": ComparisonFigure(
-        "AUC over bytes",
-        lambda e: auc_over_bytes_frame(e.frame, e.levels),
-        draw_auc_over_bytes,
-        FIGURE_READING,
-    ),
-    "pareto": ComparisonFigure(
-        "Front of AUC over bytes",
-        lambda e: pareto_frame(e.frame),
-        draw_pareto,
-        _FRONT.format("the mean embedding bytes on a logarithmic axis"),
-    ),
-    "hypervolume": ComparisonFigure(
-        "Hypervolume over plan budgets",
-        lambda e: hypervolume_frame(e.frame),
-        draw_hypervolume,
-        "Of each size between 1/100 of the uniform model's embedding bytes and all of them, on a logarithmic axis, the "
-        "best test AUC that a method reaches with no more bytes, as far as it is above .5 (the reference point: all "
-        "bytes, AUC .5), averaged over the axis; mean over seeds with its 95 % interval. Filled: the difference to "
-        "uniform narrow widths, paired by seed, excludes zero. Methods run at other sizes have other hypervolumes: "
-        "compare those with the same budgets.",
-    ),
-    "search-cost": ComparisonFigure(
-        "AUC over search cost",
-        lambda e: search_cost_frame(e.frame),
-        draw_search_cost,
-        _FRONT.format("what the search took in full trainings of the uniform model, an even axis up to 1")
-        + " Retraining is not counted: all methods pay it. A panel holds plans of one budget.",
-    ),
-    "search-seconds": ComparisonFigure(
-        "AUC over search time",
-        lambda e: search_cost_frame(e.frame, "seconds"),
-        draw_search_seconds,
-        _FRONT.format("the seconds that the search took")
-        + " Times hold only within one machine and one run.",
-    ),
-    "anytime": ComparisonFigure(
-        "Anytime curves",
-        lambda e: anytime_frame(e.records, e.frame),
-        draw_anytime,
-        "Best validation AUC so far over what search and retraining had spent, in full trainings of the uniform model; "
-        "mean over seeds from the moment that all seeds have reached, bands are the range over seeds. Dotted: the "
-        "search's own model, which nobody serves; its reports are spread evenly over what the search spent. Solid: the "
-        "model of the plan found, ending in a mark; of plans that are several models only the end is known. Validation "
-        "AUC serves early stopping: it is not the test AUC.",
-    ),
-    "anytime-seconds": ComparisonFigure(
-        "Anytime curves in time",
-        lambda e: anytime_frame(e.records, e.frame, "seconds"),
-        draw_anytime,
-        "As the anytime curves, over seconds, which hold only within one machine and one run.",
-    ),
-    "paired": ComparisonFigure(
-        "Differences to the uniform model",
-        lambda e: paired_frame(e.frame),
-        draw_paired,
-        _PAIRED.format("the uniform model"),
-    ),
-    "paired-random": ComparisonFigure(
-        "Differences to random widths of the same size",
-        lambda e: paired_frame(e.frame, "random"),
-        draw_paired,
-        _PAIRED.format("random widths of the same plan budget (of the smallest that are no smaller)"),
-    ),
-    "rank-over-budgets": ComparisonFigure(
-        "Rank over plan budgets",
-        lambda e: rank_over_budgets_frame(e.frame),
-        draw_rank_over_budgets,
-        "Mean rank by test AUC (1: best) at each plan budget: ranked in each pair of seeds, averaged over seeds, then "
-        "over data sets and backbones. Methods that were not run on all of them are left out; a failed unit has the "
-        "last rank. Dashed: controls without a search. Ranks say nothing of how far methods are apart.",
-    ),
-    "critical-difference": ComparisonFigure(
-        "Critical-difference diagram",
-        lambda e: critical_difference_frame(e.frame),
-        draw_critical_difference,
-        "Mean ranks by mean test AUC (1: best) over places, that is data set and backbone. A bar joins methods, its "
-        "dots, that are not told apart: by exact signed-rank tests with Holm's correction over all pairs, or, where so "
-        "few places could never reach the level, by Nemenyi's test. Where Friedman's test (by permutation) does not "
-        "reject at .05, one bar joins all. Backbones on the same data set are not independent: the tests take them as "
-        "if they were.",
-    ),
-    "widths": ComparisonFigure(
-        "Found widths per field",
-        lambda e: widths_frame(e.records, e.frame, e.truth),
-        draw_widths,
-        "Values that a plan keeps per row of each field's table, mean over seeds; the shade is their share of the base "
-        "width d. On planted data the first row is the width that is useful, and at the right stands the rank "
-        "correlation with it, mean over seeds (—: all widths are equal). What is found may be wider than what is "
-        "useful where the budget leaves room.",
-    ),
-    "tuning-gains": ComparisonFigure("Gains of equal tuning", _tuned, draw_gains, _tuning_columns.FIGURE),
-    **{
-        f"gates-{name}": _gates(name)
-        for name in (
-            "polarization-trend",
-            "histogram-over-time",
-            "histogram",
-            "centroids",
-            "bimodality",
-            "agreement",
-            "threshold-curve",
-            "field-information",
-            "calibration",
-        )
-    },
-}
-"""The figures by name, in the order in which a reader wants them."""
+    files: Mapping[str, Sequence[Path]]
+    """The files of each figure, and of the table, by name."""
+    reasons: Mapping[str, str]
+    """Why the others have nothing to show."""
+
+    @property
+    def paths(self) -> list[Path]:
+        """All files."""
+        return [path for paths in self.files.values() for path in paths]
+
+
+def write_comparison(
+    evidence: Evidence, out: Path, names: Iterable[str] = (), watch: Watch | None = None
+) -> Written:
+    """Write figures and the compact table into folder `out`; return what was written, and why the rest was not.
+
+    `NAME.csv`, `.svg` and `.pdf` of each figure (all, or those named) that has anything to show, of one with many
+    panels `NAME-PLACE.svg` and `.pdf` for each place; and `paper.csv`, `.md` and `.tex` (the name `PAPER`). Equal
+    records give equal bytes; files appear whole or not at all, and none before all are drawn. `ConfigError` for an
+    unknown name, `DataError` if there are no records, `StoreError` where `out` cannot be written. `watch` hears how far
+    it is.
+    """
+    wanted = _known(names, (*FIGURES, PAPER))
+    contents: dict[str, dict[str, bytes]] = {}
+    reasons: dict[str, str] = {}
+    for i, name in enumerate(wanted):
+        if watch is not None:
+            watch("figures", i, len(wanted))
+        if name == PAPER:
+            contents[name] = _paper_files(evidence)
+            continue
+        frames, lacking = comparison_frames(evidence, [name])
+        reasons |= lacking
+        contents |= {name: _figure_files(name, frame) for name, frame in frames.items()}
+    return Written({name: write_files(out, files) for name, files in contents.items()}, reasons)
+
+
+def _paper_files(evidence: Evidence) -> dict[str, bytes]:
+    table = paper_frame(evidence.frame)
+    writers = {"csv": paper_csv, "md": paper_markdown, "tex": paper_latex}
+    return {f"{PAPER}.{end}": write(table) for end, write in writers.items()}
+
+
+def _figure_files(name: str, frame: pd.DataFrame) -> dict[str, bytes]:
+    files = {f"{name}.csv": _writers.csv(frame)}
+    for place, part in FIGURES[name].parts(frame).items():
+        figure, stem = FIGURES[name].figure(part), f"{name}-{place}" if place else name
+        files |= {f"{stem}.svg": svg(figure), f"{stem}.pdf": pdf(figure)}
+    return files

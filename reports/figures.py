@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from nasbench_rec.reports._crowd import panels_of
-from nasbench_rec.reports._drawing import INK, LINE, MUTED, PANEL, looks, panel, place, style
+from nasbench_rec.reports._drawing import INK, LINE, MUTED, PANEL, fallen_back, looks, panel, place, style
 from nasbench_rec.reports._records import groups, prepared, succeeded, uniform_label
 from nasbench_rec.reports._text import one_line
 
@@ -121,8 +121,13 @@ def svg(figure: Figure, background: str = "white") -> bytes:
 
 
 def pdf(figure: Figure) -> bytes:
-    """Return the figure as PDF; equal figures give equal bytes."""
-    return _saved(figure, "pdf", {"CreationDate": None}, "white")
+    """Return the figure as PDF; equal figures give equal bytes.
+
+    Letters of East Asia, which our font lacks, are drawn by an installed one (`_drawing.FALLBACKS`), so that a figure
+    with such letters depends on the machine's fonts; an SVG leaves them to its reader.
+    """
+    with fallen_back(figure):
+        return _saved(figure, "pdf", {"CreationDate": None}, "white")
 
 
 def inline_svg(points: pd.DataFrame, prefix: str) -> str:

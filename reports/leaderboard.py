@@ -84,20 +84,22 @@ def write_leaderboard(
 
 def _group_rows(group: pd.DataFrame) -> list[LeaderboardRow]:
     units = {str(label): unit for label, unit in group.groupby("label", sort=True)}
+    scores = {name: _scores(group, name) for name in ("test_auc", "test_logloss")}
     uniform = uniform_label(group)
-    reference = succeeded(group[group["label"] == uniform])
-    rows = []
-    for label, unit in units.items():
-        chance = random_label(group, unit)
-        random = units[chance] if chance is not None and label not in (chance, uniform) else unit[:0]
-        rows.append(_row(unit, reference, succeeded(random), label == uniform))
+    rows = [_row(unit, scores, uniform, random_label(group, unit)) for unit in units.values()]
     ranked = sorted(rows, key=lambda row: (not row.uniform, row.n == 0, _descending(row.test_auc), row.label))
-    best = _best(ranked, units)
-    at_budget = {_best(rows, units) for rows in _by_budget(ranked)}
+    best = _best(ranked, scores["test_auc"])
+    at_budget = {_best(rows, scores["test_auc"]) for rows in _by_budget(ranked)}
     return [
         dataclasses.replace(row, best=row.label == best, best_at_budget=row.label in at_budget)
         for row in ranked
     ]
+
+
+def _scores(group: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return the scores of all labels [split seed and seed; label], NaN where a unit failed or was not run."""
+    table = succeeded(group).set_index([*PAIR, "label"])[metric].unstack("label")
+    return table.reindex(columns=group["label"].unique())
 
 
 def _by_budget(rows: list[LeaderboardRow]) -> list[list[LeaderboardRow]]:
@@ -112,19 +114,24 @@ def _descending(value: float) -> float:
     return -value if value == value else float("inf")
 
 
-def _row(unit: pd.DataFrame, reference: pd.DataFrame, random: pd.DataFrame, uniform: bool) -> LeaderboardRow:
+def _row(
+    unit: pd.DataFrame, scores: Mapping[str, pd.DataFrame], uniform: str | None, random: str | None
+) -> LeaderboardRow:
+    """Return the row of a label's units; `uniform` and `random`: the labels that it is compared with."""
     good, bad = succeeded(unit), unit[unit["status"] != "ok"]
     first = unit.iloc[0]
+    label = str(first["label"])
     numbers: dict[str, Any] = {name: float(good[name].mean()) for name in (*SCORES, *MEANS)}
     numbers |= {f"{name}_sd": float(good[name].std()) for name in SCORES}
     for name in ("auc", "logloss"):
-        pairs = PairedDifference.missing() if uniform else _difference(good, reference, f"test_{name}")
-        numbers |= flat(f"{name}_difference", pairs)
-    numbers |= flat("random_difference", _difference(good, random, "test_auc"))
+        numbers |= flat(f"{name}_difference", _difference(scores[f"test_{name}"], label, uniform))
+    numbers |= flat(
+        "random_difference", _difference(scores["test_auc"], label, None if label == uniform else random)
+    )
     return LeaderboardRow(
         **{name: first[name] for name in ("dataset", "backbone", "label", "method")},
         ratio=float(first["ratio"]),
-        uniform=uniform,
+        uniform=label == uniform,
         best=False,
         best_at_budget=False,
         n=len(good),
@@ -134,16 +141,24 @@ def _row(unit: pd.DataFrame, reference: pd.DataFrame, random: pd.DataFrame, unif
     )
 
 
-def _difference(unit: pd.DataFrame, reference: pd.DataFrame, metric: str) -> PairedDifference:
-    pairs = unit.merge(reference, on=PAIR, suffixes=("", "_reference"))
-    return paired_difference(pairs[metric], pairs[f"{metric}_reference"])
+def _difference(scores: pd.DataFrame, label: str, other: str | None) -> PairedDifference:
+    """Return the paired difference of two labels; missing without the other one, and of one with itself."""
+    if other is None or other == label:
+        return PairedDifference.missing()
+    return paired_difference(scores[label], scores[other])
 
 
-def _best(rows: list[LeaderboardRow], units: dict[str, pd.DataFrame]) -> str | None:
-    """Return the label whose lead over the second is more than seed noise, None where no lead is."""
+def _best(rows: list[LeaderboardRow], scores: pd.DataFrame) -> str | None:
+    """Return the label whose lead over the second is more than seed noise, None where no lead is.
+
+    The second is the row that is nearest on the seeds that both have: a mean over other seeds may be another's.
+    """
     scored = sorted((row for row in rows if row.test_auc == row.test_auc), key=lambda row: -row.test_auc)
     if len(scored) < 2 or scored[0].failed:
         return None
-    first, second = (succeeded(units[row.label]) for row in scored[:2])
-    lead = _difference(first, second, "test_auc")
-    return scored[0].label if lead.excludes_zero and lead.low > 0 else None
+    first, *others = (row.label for row in scored)
+    leads = scores[others].rsub(scores[first], axis=0).mean()
+    if leads.isna().all():
+        return None
+    lead = _difference(scores, first, str(leads.idxmin()))
+    return first if lead.excludes_zero and lead.low > 0 else None

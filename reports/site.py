@@ -9,17 +9,18 @@ from typing import Any
 
 import pandas as pd
 from nasbench_rec.reports import _writers
+from nasbench_rec.reports._ablation_plan import StoredPlan, stored_plans
 from nasbench_rec.reports._files import write_files
-from nasbench_rec.reports._site_claims import ClaimSet, claim_sets
+from nasbench_rec.reports._site_ablations import ablation_pages
+from nasbench_rec.reports._site_claims import claim_pages, stored_claims
 from nasbench_rec.reports._site_content import About, SiteContent, SiteStudy
 from nasbench_rec.reports._site_figures import more_figures
 from nasbench_rec.reports._site_names import records_page
-from nasbench_rec.reports._site_pages import dataset_pages, index_page, method_pages, plural
+from nasbench_rec.reports._site_pages import Card, dataset_pages, index_page, method_pages, plural
 from nasbench_rec.reports._site_records import SiteRecords, site_records
 from nasbench_rec.reports._site_render import ASSETS, Pages, asset
 from nasbench_rec.reports._site_studies import study_pages
-from nasbench_rec.reports._site_units import record_pages
-from nasbench_rec.reports._site_verdicts import claim_pages
+from nasbench_rec.reports._site_units import anchor, record_pages
 from nasbench_rec.reports._text import encoded, one_line
 from nasbench_rec.reports.comparison import Evidence
 from nasbench_rec.reports.figures import auc_over_bytes_frame
@@ -58,23 +59,34 @@ def write_site(content: SiteContent, out: Path) -> Path:
 
 def site_files(content: SiteContent) -> dict[str, bytes]:
     """Return every file of the site by its path, the first page last. `DataError` if the records are not fit."""
-    records = site_records(content.records, content.store)
+    plans = stored_plans(content.ablations) if content.ablations is not None else []
+    claims = stored_claims(content.claims) if content.claims is not None else []
+    records = site_records(content.records, content.store, _planned(plans))
     frame = leaderboard_frame(records.frame)
     points = auc_over_bytes_frame(records.frame, content.levels)
     evidence = Evidence(records.raw, records.full, content.truth, levels=content.levels)
-    claims = claim_sets(content.claims) if content.claims is not None else []
-    pages = Pages(one_line(content.title), _source(records), _sections(content, claims))
-    study_cards, studies = study_pages(pages, content.studies)
-    claim_cards, verdicts = claim_pages(pages, claims, _links(records.frame))
+    links = _links(records.frame)
+    parts = {"Studies": content.studies, "Ablations": plans, "Claims": claims}
+    pages = Pages(
+        one_line(content.title), _source(records), _sections([name for name in parts if parts[name]])
+    )
+    cards: dict[str, list[Card]] = {}
+    cards["Studies"], studies = study_pages(pages, content.studies)
+    cards["Ablations"], ablations = ablation_pages(pages, plans, records.whole, links)
+    cards["Claims"], verdicts = claim_pages(pages, claims, links)
     files = {name: encoded(asset(name)) for name in ASSETS}
     files |= _downloads(frame, points, records, content)
     files |= dataset_pages(pages, frame, points, evidence, content) | method_pages(pages, frame, content)
-    files |= record_pages(pages, frame, records, content) | studies | verdicts
+    files |= record_pages(pages, frame, records, content) | studies | ablations | verdicts
     across = more_figures(evidence, content.across, "") if frame["dataset"].nunique() > 1 else []
     files |= {name: data for figure in across for name, data in figure.files.items()}
-    cards = {"studies": study_cards, "claims": claim_cards}
     first = index_page(pages, frame, content, cards, across, records.replaced, DOWNLOADS)
     return files | {MANIFEST: _manifest([*files, MANIFEST, "index.html"]), "index.html": first}
+
+
+def _planned(plans: Sequence[StoredPlan]) -> set[str]:
+    """Return the keys of the records that ablations need."""
+    return {unit.key for stored in plans if stored.plan is not None for unit in stored.plan.units}
 
 
 def _source(records: SiteRecords) -> str:
@@ -83,21 +95,15 @@ def _source(records: SiteRecords) -> str:
     return f"{plural(len(records.frame), 'record')}{newest}."
 
 
-def _sections(content: SiteContent, claims: Sequence[ClaimSet]) -> list[tuple[str, str, str]]:
-    parts = [
-        ("leaderboard", "Leaderboard", True),
-        ("datasets", "Data sets", True),
-        ("methods", "Methods", True),
-    ]
-    parts += [("studies", "Studies", bool(content.studies)), ("claims", "Claims", bool(claims))]
-    parts += [("reading", "How to read", True)]
-    return [(key, text, f"index.html#{key}") for key, text, there in parts if there]
+def _sections(parts: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Return key, name and path of each part of the site; `parts`: those that not every site has."""
+    every = {"leaderboard": "Leaderboard", "datasets": "Data sets", "methods": "Methods"}
+    every |= {name.lower(): name for name in parts} | {"reading": "How to read"}
+    return [(key, text, f"index.html#{key}") for key, text in every.items()]
 
 
 def _links(frame: pd.DataFrame) -> dict[str, str]:
-    """Return the page of each record, by its key."""
-    from nasbench_rec.reports._site_units import anchor
-
+    """Return where each record stands on the site, by its key."""
     places = frame[["key", "dataset", "backbone", "label"]].itertuples(index=False, name=None)
     return {key: f"{records_page(*place)}#{anchor(key)}" for key, *place in places}
 

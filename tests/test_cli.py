@@ -42,6 +42,7 @@ def test_help_names_every_verb():
         "leaderboard",
         "ablate",
         "report",
+        "figures",
         "verify",
     ):
         assert verb in text

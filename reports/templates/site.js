@@ -106,6 +106,15 @@
     apply();
   }
 
+  // What a link leads to may stand in a part that is closed.
+  function reveal() {
+    const target = document.getElementById(location.hash.slice(1));
+    for (let part = target?.closest("details:not([open])"); part; part = part.closest("details:not([open])")) {
+      part.open = true;
+      target.scrollIntoView();
+    }
+  }
+
   document.addEventListener("DOMContentLoaded", () => {
     offerTheme();
     for (const section of document.querySelectorAll(".board")) {
@@ -113,5 +122,7 @@
       const form = document.querySelector(`form[data-table="${section.id}"]`);
       if (form) offerFilters(form, table);
     }
+    addEventListener("hashchange", reveal);
+    reveal();
   });
 })();

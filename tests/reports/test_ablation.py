@@ -586,7 +586,7 @@ def test_files_hold_table_bars_health_and_figures(tmp_path):
     paths = written(tmp_path / "new", plan, records)
     forms = {f"{n}.{form}" for n in ("factor", "agreement") for form in ("svg", "pdf")}
     assert {path.name for path in paths} == {path.name for path in (tmp_path / "new").iterdir()}
-    assert {path.name for path in paths} == forms | {"gates.csv", "gates.md"}
+    assert {path.name for path in paths} == forms | {"gates.csv", "gates.md", "gates.json"}
     table = pd.read_csv(tmp_path / "new/gates.csv", keep_default_na=True)
     frame = ablation_frame(plan, records, "uniform, tuned")
     assert table["vs_reference"].tolist() == pytest.approx(
@@ -611,14 +611,14 @@ def test_equal_records_give_equal_bytes(tmp_path):
     written(tmp_path / "a", plan, records, figures=list(FIGURES))
     written(tmp_path / "b", plan, dict(reversed(records.items())), figures=list(FIGURES))
     names = {path.name for path in (tmp_path / "a").iterdir()}
-    assert len(names) == 2 + 2 * len(FIGURES)
+    assert len(names) == 3 + 2 * len(FIGURES)
     assert not [n for n in names if (tmp_path / "a" / n).read_bytes() != (tmp_path / "b" / n).read_bytes()]
 
 
 def test_a_figure_without_content_is_named_and_an_unknown_one_refused(tmp_path):
     plan, records = pair([0.7, 0.8])
     paths = written(tmp_path, plan, records, figures=["centroids"], bars=[])
-    assert {path.name for path in paths} == {"gates.csv", "gates.md"}
+    assert {path.name for path in paths} == {"gates.csv", "gates.md", "gates.json"}
     text = (tmp_path / "gates.md").read_text("utf-8")
     assert "centroids: not drawn, as no record has what it needs." in text
     assert "## Bars" not in text

@@ -128,6 +128,21 @@ def test_best_is_marked_only_where_the_interval_to_the_second_excludes_zero(reco
     assert not frame([0.01, 0.01, 0.01])["best"].any(), "no spread is no evidence"
 
 
+def test_the_second_is_the_row_that_is_nearest_on_the_same_seeds(record):
+    """A row of few, easy seeds may have the highest mean, and be behind on these."""
+
+    def rows(label, method, scores):
+        return [record(label, method, seed, test_auc=auc) for seed, auc in scores.items()]
+
+    easy = {0: 0.90, 1: 0.901, 2: 0.902}
+    rival = {0: 0.905, 1: 0.907, 2: 0.906, **dict.fromkeys(range(3, 9), 0.7)}
+    known = rows("fixed", "fixed", dict.fromkeys(range(9), 0.8)) + rows("a", "a", easy)
+    alone = leaderboard_frame(pd.DataFrame(known))
+    assert alone.loc[alone["best"], "label"].tolist() == ["a"]
+    both = leaderboard_frame(pd.DataFrame(known + rows("b", "b", rival)))
+    assert both["label"].tolist() == ["fixed", "a", "b"] and not both["best"].any()
+
+
 def test_best_is_not_marked_on_a_row_with_failures(small, record):
     frame = small()
     extra = record("m @ 1/2", "m", 3, test_auc=0.9, test_logloss=0.4)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path, PurePosixPath
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 from urllib.parse import urldefrag
 from xml.etree import ElementTree
@@ -19,11 +21,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from nasbench_rec.reports import leaderboard_frame
-from nasbench_rec.reports._site_claims import claim_sets
-from nasbench_rec.reports._site_names import dataset_page, method_of, records_page, slug
-from nasbench_rec.reports._site_records import excerpt, site_records, storable
+from nasbench_rec.reports._site_ablations import ablation_path
+from nasbench_rec.reports._site_claims import stored_claims
+from nasbench_rec.reports._site_columns import side_of_zero, split
+from nasbench_rec.reports._site_figures import MOST
+from nasbench_rec.reports._site_names import dataset_page, method_of, method_page, records_page, slug
+from nasbench_rec.reports._site_records import excerpt, site_records
 from nasbench_rec.reports._site_render import asset, prose
 from nasbench_rec.reports._site_table import Cell, Head, Line, SiteTable, embedded
+from nasbench_rec.reports._study_rows import health_words
+from nasbench_rec.reports._text import storable
+from nasbench_rec.reports.ablation import write_ablation
 from nasbench_rec.reports.site import About, SiteContent, SiteStudy, site_files, write_site
 from nasbench_rec.reports.study import StudyFrames
 
@@ -51,6 +59,7 @@ def raw(label: str, seed: int, auc: float | None, **values: Any) -> dict[str, An
     size = values.pop("size", 344_448 * (ratio or 1))
     place = {"dataset": "planted", "backbone": "deepfm", "label": label, "method": method}
     unit = {
+        "data": {"name": values.pop("data", "planted"), "source": "", "config": {}},
         "method": {"spec": method, "preset": "", "config": {}},
         "protocol": {"dim": 16, "epochs": 2},
         "seeds": {"init": seed, "split": 0, "search": seed, "order": seed},
@@ -128,37 +137,87 @@ def broken() -> Any:
     raise StoreError("study lost: its file cannot be read")
 
 
-VERDICTS = {
-    "title": "What the paper says",
-    "verdicts": [
+def verdicts(keys: list[str], text: str = "") -> dict[str, Any]:
+    """Return a `verdicts.json`: a claim that is supported, and one that cannot be tested. `text`: in every name."""
+    points = [
         {
-            "claim": {"id": "a", "sentence": f"Better {SCRIPT}"},
-            "outcome": "supported",
-            "reason": "the interval excludes zero",
-            "scope": "other data",
-            "comparisons": [
-                {"dataset": "planted", "backbone": "deepfm", "ratio": 0.5, "against": "fixed", "mean": 0.01,
-                 "low": 0.005, "high": None, "p_corrected": 0.03, "n": 10, "planned": 10, "outcome": "supported",
-                 "points": [{"keys": ["unknown", "known"]}]},
-            ],
+            "split_seed": 0,
+            "seed": i,
+            "method": 0.81,
+            "other": 0.8,
+            "difference": 0.01,
+            "keys": [key, "unknown"],
+        }
+        for i, key in enumerate(keys)
+    ]
+    compared = {
+        **{"claim": "a", "dataset": f"planted{text}", "backbone": "deepfm", "ratio": 0.5, "against": f"fixed{text}"},
+        **{"scope": "other data", "outcome": "supported", "reason": "the interval excludes zero"},
+        **{"mean": 0.01, "low": 0.008, "high": 0.012, "interval": "sign-flip", "p": 0.03, "p_corrected": 0.03},
+        **{"p_smallest": None, "p_smallest_corrected": None, "family": "a", "family_size": 1, "n": len(keys)},
+        **{"planned": 10, "failed": 0, "absent": 0, "silent": 0, "minimum_detectable": 0.002},
+        **{"claimed_within": True, "seeds_needed": None, "points": points},
+        "controls": [
+            {"name": f"without gates{text}", "state": "does worse", "mean": 0.02, "low": 0.01, "high": 0.03, "n": 9}
+        ],
+    }  # fmt: skip
+    known = {"explained_by": [], "unchecked": [], "seeds_needed": None, "seeds_asked": 8, "seeds_written": 10}
+    claim = {
+        "part": "claim",
+        **{"direction": "higher", "interest": 0.005, "metric": "auc"},
+        "kind": "difference",
+        "source": f"table 1{text}",
+        "reading": text,
+        "claimed": 0.0104,
+    }
+    return {
+        **{
+            "name": "paper",
+            "title": f"What the paper says{text}",
+            "paper": f"A paper{text}",
+            "source": "arXiv",
         },
-        {"id": "b", "sentence": "Smaller", "verdict": "not testable here", "evidence": {"why": ["no data"]}},
-        "not an object",
-    ],
-}  # fmt: skip
+        **{"alpha": 0.05, "sha256": "ab" * 32, "frozen": "2026-01-01T00:00:00Z", "units": 20, "recorded": 18},
+        **{
+            "failed": 1,
+            "before_freezing": 2,
+            "checks": [{"time": "t", "seeds": 8, "recorded": 18, "units": 20}],
+        },
+        "verdicts": [
+            {
+                **known,
+                "outcome": "supported",
+                "reason": "the interval excludes zero",
+                "scope": "other data",
+                "measured": "test AUC",
+                "claim": claim | {"id": f"a{text}", "sentence": f"Better {SCRIPT}"},
+                "comparisons": [compared],
+            },
+            {
+                **known,
+                "outcome": "not testable here",
+                "reason": f"no data{text}",
+                "scope": "",
+                "measured": "bytes",
+                "claim": claim | {"id": "b", "sentence": "Smaller"},
+                "comparisons": [],
+            },
+        ],
+    }
 
 
 @pytest.fixture(scope="module")
 def claims_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Claim sets: as they are written, as a bare list, unreadable, and without any verdict."""
+    """Claim sets: as they are written, of another form, unreadable, and frozen without any verdict."""
     root = tmp_path_factory.mktemp("claims")
+    keys = [r["key"] for r in plain_records() if (r["label"], r["backbone"]) == ("pep @ 1/2", "deepfm")]
+    odd = verdicts(keys) | {"verdicts": [{"claim": {"id": "x"}}]}
     texts = {
-        "paper/verdicts.json": json.dumps(VERDICTS),
+        "paper/verdicts.json": json.dumps(verdicts(keys)),
         "paper/claims.json": json.dumps({"claims": [{"id": "a"}]}),
-        "paper/checks.json": json.dumps([{"time": "now", "seeds": 3}]),
-        "list/any.json": json.dumps([{"id": "x", "sentence": "y", "verdict": "refuted", "evidence": "seen"}]),
+        "odd/verdicts.json": json.dumps(odd),
         "broken/verdicts.json": "{",
-        "empty/claims.json": json.dumps([1, None, "x"]),
+        "frozen/claims.json": json.dumps({"format": 1}),
     }
     for name, text in texts.items():
         (root / name).parent.mkdir(exist_ok=True)
@@ -166,30 +225,109 @@ def claims_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@dataclass(frozen=True)
+class Bar:
+    name: str
+    variant: str
+    value: str
+    versus: str = ""
+    at_least: float | None = None
+    at_most: float | None = None
+    hold_in: int = 0
+
+
+def planned(records: list[dict[str, Any]], **variants: str) -> pd.DataFrame:
+    """Return a plan over these records: each variant's units are the records of a label."""
+    rows = [
+        {
+            **{
+                "variant": variant,
+                "factor": "",
+                "value": "",
+                "best_of": "",
+                "dataset": storable(r["dataset"]),
+            },
+            **{
+                "backbone": storable(r["backbone"]),
+                "seed": r["unit"]["seeds"]["init"],
+                "split_seed": 0,
+                "key": r["key"],
+            },
+        }
+        for variant, label in variants.items()
+        for r in records
+        if r["label"] == label
+    ]
+    return pd.DataFrame(rows)
+
+
 @pytest.fixture(scope="module")
-def plain(claims_folder: Path) -> dict[str, bytes]:
+def ablations_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ablations: as they are written, of a version that kept no plan, unreadable."""
+    root = tmp_path_factory.mktemp("ablations")
+    records = plain_records()
+    plan = planned(records, default="fixed", half="pep @ 1/2", lost="autodim")
+    write_ablation(
+        plan, {r["key"]: r for r in records}, name="widths", title=f"Widths {SCRIPT}", question="Which width?",
+        reference="half", figures=["factor", "centroids"], out=root / "widths",
+        bars=[Bar("half is better", "half", "scores.test_auc", "default", at_least=0.005)],
+    )  # fmt: skip
+    for name, text in {
+        "old/old.csv": "variant\n",
+        "broken/broken.json": "{",
+        "other/notes.txt": "kept",
+    }.items():
+        (root / name).parent.mkdir()
+        (root / name).write_text(text)
+    return root
+
+
+@pytest.fixture(scope="module")
+def plain(ablations_folder: Path, claims_folder: Path) -> dict[str, bytes]:
     """The files of a site with all kinds of pages."""
-    return site_files(content(claims_folder))
+    return site_files(content(ablations_folder, claims_folder))
 
 
-def content(claims: Path | None = None) -> SiteContent:
+def content(ablations: Path, claims: Path) -> SiteContent:
     about = About(
         "Learnable thresholds", "Liu et al., ICLR 2021", [("decides", "`entries`")], ["an odd `lr`"]
     )
     studies = [SiteStudy("look", lambda: (study(), ())), SiteStudy("lost", broken)]
     return SiteContent(
         plain_records(), "my store", methods={"pep": about}, datasets={"planted": About("Made up")},
-        studies=studies, claims=claims,
+        studies=studies, ablations=ablations, claims=claims,
     )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def hostile() -> dict[str, bytes]:
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The files of a site whose every name is an attack."""
     names = dict.fromkeys(HOSTILE, About(SCRIPT, SCRIPT, [(SCRIPT, f"`{SCRIPT}`")], [SCRIPT]))
     studies = [SiteStudy(text, lambda text=text: (study(text, text), ())) for text in HOSTILE[:3]]
+    root, records = tmp_path_factory.mktemp("hostile"), hostile_records()
+    for i, text in enumerate(map(storable, HOSTILE)):
+        name = f"<b {i}>&lt;"
+        own = [r for r in records if r["dataset"] == HOSTILE[i]]
+        for record in own:
+            record["health"] = [{"signature": text, "evidence": text, "advice": text}]
+        write_ablation(
+            planned(own, **{text: "fixed", f"{text} lost": f"lost {i}"}), {r["key"]: r for r in own}, name=name,
+            title=text, question=text, reference=text, figures=["factor", "auc-over-bytes"],
+            bars=[Bar(text, text, "scores.test_auc", at_least=0.0)], out=root / "ablations" / name,
+        )  # fmt: skip
+        (root / "claims" / name).mkdir(parents=True)
+        (root / "claims" / name / "verdicts.json").write_text(json.dumps(verdicts(["x"], text)))
     return site_files(
-        SiteContent(hostile_records(), f"store; rm {SCRIPT}", SCRIPT, names, names, studies=studies)
+        SiteContent(
+            records,
+            f"store; rm {SCRIPT}",
+            SCRIPT,
+            names,
+            names,
+            studies=studies,
+            ablations=root / "ablations",
+            claims=root / "claims",
+        )  # fmt: skip
     )
 
 
@@ -381,6 +519,57 @@ def test_a_record_is_shown_without_paths_of_the_machine() -> None:
     assert "private" not in shown and "never shown" not in shown
 
 
+def test_what_units_of_a_row_do_not_share_is_told_each_way_once() -> None:
+    records = plain_records()
+    for seed, record in enumerate(r for r in records if (r["label"], r["backbone"]) == ("pep @ 1/2", "fm")):
+        record["environment"] = {"commit": "later" if seed == 2 else "early", "cores": 2}
+    page = Reader(site_files(SiteContent(records))[records_page("planted", "fm", "pep @ 1/2")]).text
+    assert "early; or later" in page and page.count("2 cores\n") == 1
+
+
+def test_a_table_called_as_a_known_data_set_is_not_taken_for_it() -> None:
+    known = {"planted": About("Made up", facts=[("licence", "ours")])}
+    for data, told in (("planted", True), ("table:planted", False)):
+        records = [raw("fixed", seed, 0.8, data=data) for seed in range(2)]
+        page = site_files(SiteContent(records, datasets=known))[dataset_page("planted")]
+        assert (b"Made up" in page) == told
+
+
+def test_a_figure_of_many_differences_says_which_rows_it_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nasbench_rec.reports._site_pages.MOST", 2)
+    monkeypatch.setattr("nasbench_rec.reports._site_figures.MOST", 2)
+    files = site_files(SiteContent(plain_records()))
+    page = files[method_page("pep")]
+    assert MOST == 40 and b"Drawn are the first 2 of 4 rows; the data have all." in page
+    assert len(files[f"methods/{slug('differences', 'pep')}.csv"].splitlines()) == 5
+
+
+def test_a_number_is_parted_from_what_follows_it() -> None:
+    for text, parts in {
+        "+.0012 [+.0003, +.0021] t, 3": ("+.0012", "[+.0003, +.0021] t, 3"),
+        ".7812 ±.0004": (".7812", "±.0004"),
+        "3 (1 failed)": ("3", "(1 failed)"),
+        "+.0100 equal, 3": ("+.0100", "equal, 3"),
+        "+.0100 1 pair": ("+.0100", "1 pair"),
+        "1.50 KiB": ("1.50 KiB", ""),
+        "10 of 10": ("10 of 10", ""),
+        "": ("", ""),
+    }.items():
+        assert split(text) == parts
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "kind", "side"),
+    [
+        *((0.1, 0.2, "t", 1), (-0.2, -0.1, "BCa", -1), (0.1, 0.2, "sign-flip", 1), (-0.1, 0.1, "t", 0)),
+        *((0.1, 0.1, "constant", 0), (float("nan"), float("nan"), "none", 0)),
+    ],
+)
+def test_colour_needs_an_interval_on_one_side_of_zero(low: float, high: float, kind: str, side: int) -> None:
+    row = SimpleNamespace(auc_difference_low=low, auc_difference_high=high, auc_difference_interval=kind)
+    assert side_of_zero(row, "auc_difference") == side
+
+
 def test_figures_stand_beside_their_numbers(plain: dict[str, bytes]) -> None:
     drawings = [path for path in plain if path.endswith(".svg")]
     folders = [path.partition("/")[0] for path in drawings]
@@ -400,15 +589,38 @@ def test_a_study_has_its_page_and_one_that_is_lost_says_why(plain: dict[str, byt
     assert [row[0] for row in data["rows"]] == [1, 2, 0, 3], "the best first"
 
 
-def test_claims_are_read_as_far_as_they_can_be(claims_folder: Path, plain: dict[str, bytes]) -> None:
-    sets = {found.name: found for found in claim_sets(claims_folder)}
-    assert set(sets) == {"paper", "list", "broken"}
-    assert [v.verdict for v in sets["paper"].verdicts] == ["supported", "not testable here"]
-    assert sets["paper"].words == "2 claims: 1 supported, 1 not testable here"
-    assert "cannot be read" in sets["broken"].notes[0]
-    text = Reader(plain[f"claims/{slug('paper')}.html"]).text
-    assert f"Better {SCRIPT}" in text and "other data" in text and "no data" in text
-    assert claim_sets(claims_folder / "nowhere") == []
+def test_a_claim_has_its_verdict_comparisons_controls_and_pairs(plain: dict[str, bytes]) -> None:
+    page = Reader(plain[f"claims/{slug('paper')}.html"])
+    for words in (
+        *(f"Better {SCRIPT}", "other data", "no data", "2 claims: 1 supported, 1 not testable here."),
+        *("2 of these records are older than the frozen claims", "8 instead of the 10", "a look"),
+        *("without gates", "does worse", "p, Holm", "What the paper says"),
+    ):
+        assert words.lower() in page.text.lower(), words
+    records = records_page("planted", "deepfm", "pep @ 1/2")
+    links = [a["href"] for a in page.all("a") if str(a["href"]).startswith(f"../{records}#")]
+    assert len(set(links)) == 3, "each pair leads to the record of the method; the others are not on the site"
+    names = {path for path in plain if path.startswith(f"claims/{slug('paper')}")}
+    assert {path.rpartition(".")[2] for path in names} == {"html", "csv", "json", "svg"} and len(names) == 7
+
+
+def test_claims_that_cannot_be_read_say_so(claims_folder: Path, plain: dict[str, bytes]) -> None:
+    sets = {found.name: found for found in stored_claims(claims_folder)}
+    assert set(sets) == {"paper", "odd", "broken"}, "frozen claims without a verdict have no page"
+    assert sets["paper"].found is not None and sets["odd"].found is sets["broken"].found is None
+    text = Reader(plain["index.html"]).text
+    assert "is not as this version writes it" in text and "holds no verdicts" in text
+    assert stored_claims(claims_folder / "nowhere") == []
+
+
+def test_a_supported_claim_that_a_control_explains_is_not_green(tmp_path: Path) -> None:
+    found = verdicts(["x"])
+    found["verdicts"][0]["explained_by"] = ["without gates"]
+    (tmp_path / "paper").mkdir()
+    (tmp_path / "paper" / "verdicts.json").write_text(json.dumps(found))
+    page = site_files(SiteContent(plain_records(), claims=tmp_path))[f"claims/{slug('paper')}.html"]
+    assert b'class="unsure">supported, but explained by a control: without gates' in page
+    assert b'class="good">supported' not in page
 
 
 def test_a_store_without_studies_and_claims_has_no_such_parts() -> None:
@@ -419,7 +631,8 @@ def test_a_store_without_studies_and_claims_has_no_such_parts() -> None:
         "records",
         "downloads",
     }
-    assert b"Claims" not in files["index.html"] and b"Studies" not in files["index.html"]
+    for title in (b"Studies", b"Ablations", b"Claims"):
+        assert title not in files["index.html"]
 
 
 def test_of_two_records_in_one_place_the_later_counts_and_the_site_says_so() -> None:
@@ -432,8 +645,25 @@ def test_of_two_records_in_one_place_the_later_counts_and_the_site_says_so() -> 
     )
 
 
-def test_equal_records_give_equal_bytes(plain: dict[str, bytes], claims_folder: Path) -> None:
-    assert site_files(content(claims_folder)) == plain
+def test_equal_records_give_equal_bytes(
+    plain: dict[str, bytes], ablations_folder: Path, claims_folder: Path
+) -> None:
+    assert site_files(content(ablations_folder, claims_folder)) == plain
+
+
+def test_data_sets_that_differ_in_their_seed_alone_count_as_one() -> None:
+    records = [
+        raw(label, seed, 0.8 + gain + 0.001 * seed, ratio=ratio, dataset=f"planted (seed={seed})")
+        for seed in range(1, 4)
+        for label, ratio, gain in (("fixed", None, 0.0), ("pep @ 1/2", 0.5, 0.01 + 1e-4 * seed))
+    ]
+    files = site_files(SiteContent(records, datasets={"planted": About("Made up")}))
+    page = Reader(files[dataset_page("planted (seed=*)")]).text
+    assert "Made up" in page and "pep @ 1/2 is ahead by more than seed noise" in page
+    assert [path for path in files if path.startswith("datasets/") and path.endswith(".html")] == [
+        dataset_page("planted (seed=*)")
+    ]
+    assert "the data's seed is part of the pair" in Reader(files["index.html"]).text
 
 
 def test_no_records_are_refused() -> None:
@@ -488,18 +718,29 @@ def test_style_and_script_ask_nobody_for_anything() -> None:
     assert len(asset("site.js").splitlines()) < 150
 
 
-def test_a_site_is_made_without_torch(tmp_path: Path) -> None:
+def test_a_site_is_made_without_torch_and_alike_in_every_process(tmp_path: Path) -> None:
     (tmp_path / "records.json").write_text(json.dumps(plain_records()))
     code = f"""
-import json, sys
+import hashlib, json, sys
 from pathlib import Path
-from nasbench_rec.reports.site import SiteContent, write_site
-root = Path({str(tmp_path)!r})
-write_site(SiteContent(json.loads((root / "records.json").read_text())), root / "site")
-print(json.dumps(list(sys.modules)))
+from nasbench_rec.reports.site import SiteContent, site_files
+files = site_files(SiteContent(json.loads(Path({str(tmp_path / "records.json")!r}).read_text())))
+print(json.dumps([list(sys.modules), {{k: hashlib.sha256(v).hexdigest() for k, v in files.items()}}]))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not set(json.loads(done.stdout.splitlines()[-1])) & {"torch", "ray", "sklearn", "optuna", "polars"}
+    found = []
+    for seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        found.append(json.loads(done.stdout.splitlines()[-1]))
+    assert not set(found[0][0]) & {"torch", "ray", "sklearn", "optuna", "polars"}
+    assert found[0][1] == found[1][1]
+
+
+def test_signs_of_failure_stand_in_one_order() -> None:
+    frames = study()
+    frames.trials["health"] = ["c, b, a", "b, c, a", "d, c, b, a", "d, c, b"]
+    assert health_words(frames).endswith("b in 4, c in 4, a in 3, d in 2.")
 
 
 # In Chromium. Nothing can leave, as every host resolves to nothing and the proxy is a port that nobody listens on; and
@@ -670,6 +911,45 @@ def test_no_page_is_wider_than_a_phone(
     for path, _ in html_of(request.getfixturevalue(site)):
         page = opened(path, site, width=360)
         assert page.run("document.documentElement.scrollWidth") <= 360, path
+
+
+def test_a_number_of_an_ablation_leads_to_its_units_and_on_to_the_open_record(
+    opened: Callable[..., Any],
+) -> None:
+    page = opened(ablation_path("widths"))
+    page.click("#variants-1 tbody tr:nth-child(2) td a")
+    assert page.run("document.querySelector('tr:target th').innerText") == "half"
+    page.run("new Promise(done => setTimeout(done, 1000))")  # it scrolls smoothly
+    place = page.run("(r => [r.top, r.bottom])(document.querySelector('tr:target').getBoundingClientRect())")
+    assert 0 <= place[0] < place[1] <= page.run("innerHeight")
+    target, fragment = urldefrag(page.run("document.querySelector('tr:target td a').getAttribute('href')"))
+    page.open(Path(page.run("location.pathname")).parent / target, f"#{fragment}")
+    assert page.run("document.querySelectorAll('details[open]').length") == 1
+    record = json.loads(page.run("document.querySelector('pre:target').innerText"))
+    assert record["label"] == "pep @ 1/2" and f"r-{record['key']}" == fragment
+
+
+def test_tables_of_ablations_and_studies_sort_the_best_first(opened: Callable[..., Any]) -> None:
+    for path, table, best in (
+        (ablation_path("widths"), "variants-1", "half"),
+        (f"studies/{slug('look')}.html", "trials", "1 (best)"),
+    ):
+        page = opened(path)
+        heads = page.run(f"[...document.querySelectorAll('#{table} thead th')].map(e => e.innerText.trim())")
+        column = next(i for i, head in enumerate(heads, 1) if head.endswith("AUC"))
+        page.click(f"#{table} thead th:nth-child({column}) button")
+        assert page.run(f"document.querySelector('#{table} tbody th').innerText") == best
+        assert (
+            page.run(f"document.querySelectorAll('#{table} thead th')[{column - 1}].ariaSort") == "descending"
+        )
+        page.click(f"#{table} thead th:nth-child({column}) button")
+        assert page.run(f"document.querySelector('#{table} tbody th').innerText") != best
+
+
+def test_the_keyboard_stops_once_in_a_row_whose_links_are_one(opened: Callable[..., Any]) -> None:
+    page = opened(ablation_path("widths"))
+    stops = "row => row.querySelectorAll('a:not([tabindex])').length"
+    assert set(page.run(f"[...document.querySelectorAll('#variants-1 tbody tr')].map({stops})")) == {1}
 
 
 def test_hostile_names_are_seen_and_do_nothing(opened: Callable[..., Any]) -> None:

@@ -12,12 +12,16 @@ from nasbench_rec.reports._text import (
     clean,
     decimals,
     encoded,
+    fitted,
+    fitted_label,
     latex_escape,
+    letters,
     markdown_escape,
     one_line,
     score,
     seconds,
     three_digits,
+    wrapped,
 )
 
 
@@ -105,3 +109,46 @@ def test_any_text_can_be_written(text):
     for form in (markdown_escape, latex_escape, one_line, clean):
         assert "\n" not in form(text)
         encoded(form(text)).decode()
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "shown"),
+    [
+        ("abc", 3, "abc"),
+        ("abcd", 3, "ab…"),
+        ("名前名前", 8, "名前名前"),
+        ("名前名前", 7, "名前名…"),
+        ("e\u0301" * 3, 3, "e\u0301" * 3),
+        ("a b", 2, "a…"),
+    ],
+)
+def test_texts_are_cut_to_their_width(text: str, width: int, shown: str) -> None:
+    assert fitted(text, width) == shown
+    assert letters(shown) <= width
+
+
+@given(st.text(), st.integers(4, 40), st.integers(1, 3))
+@settings(deadline=None)
+def test_wrapped_lines_are_never_wider_nor_more(text: str, width: int, lines: int) -> None:
+    found = wrapped(text, width, lines)
+    assert 1 <= len(found) <= lines
+    assert all(letters(line) <= width for line in found)
+
+
+def test_lines_break_between_words_and_say_that_they_were_cut() -> None:
+    assert wrapped("one two three", 8) == ["one two", "three"]
+    assert wrapped("one two three four", 8) == ["one two", "three f…"]
+    assert wrapped("名前" * 4, 8) == ["名前名前", "名前名前"]
+
+
+@pytest.mark.parametrize(
+    ("label", "width", "shown"),
+    [
+        ("mde @ 1/2", 20, "mde @ 1/2"),
+        ("a_long_method @ 1/2", 12, "a_lon… @ 1/2"),
+        ("a_long_method", 6, "a_lon…"),
+        ("a @ a very long tail", 10, "a @ a ver…"),
+    ],
+)
+def test_labels_keep_their_budget(label: str, width: int, shown: str) -> None:
+    assert fitted_label(label, width) == shown and letters(shown) <= width
