@@ -701,7 +701,7 @@ def _claims(name: str) -> Any:
 
 @dataclass(frozen=True)
 class Report:
-    """Write the site of a store: leaderboard, data sets, methods, studies, claims, with every record behind them.
+    """Write the site of a store: leaderboard, data sets, methods, studies, ablations, claims, with all records behind.
 
     It is a folder of pages that opens from the file system and loads nothing from elsewhere. The tables as CSV,
     Markdown and LaTeX stand in its folder `downloads`.
@@ -726,6 +726,7 @@ class Report:
             str(self.store),
             self.title,
             studies=_site_studies(store),
+            ablations=store.path / "ablations",
             claims=store.path / "claims",
             truth=planted_widths(store.path),
             figures=self.figures,

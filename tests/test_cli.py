@@ -122,6 +122,9 @@ def test_ablate_runs_reports_and_goes_on(tmp_path):
     again = cli("ablate", path, "--seeds", 1, "--store", store, "--out", tmp_path / "site", *TINY)
     assert "3 units, 3 done before, 0 to run" in again.stderr
     assert (tmp_path / "site" / "widths.csv").read_bytes() == (out / "widths.csv").read_bytes()
+    assert cli("report", "--store", store, "--out", tmp_path / "pages").returncode == 0
+    (page,) = (tmp_path / "pages" / "ablations").glob("*.html")
+    assert "Does the share matter?" in page.read_text(encoding="utf-8")
 
 
 def test_ablate_says_that_a_unit_failed(tmp_path):
