@@ -6,7 +6,6 @@ have the hash that it names. Two stores disagree where both finished a unit with
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -18,6 +17,7 @@ from typing import Any, Literal
 
 from nasbench_rec.config import content_key
 from nasbench_rec.errors import StoreError
+from nasbench_rec.predictions import read as read_predictions
 from nasbench_rec.store import Record, Store
 from nasbench_rec.unit import ENGINE
 
@@ -140,27 +140,10 @@ def checked(store: Store, path: Path) -> Record:
 
 
 def _check_predictions(predictions: Path, record: Record, path: Path) -> None:
-    if (found := predictions_digest(predictions)) != record["predictions_sha256"]:
-        raise StoreError(
-            f"{path}: its predictions have SHA-256 {found[:12]}, not {str(record['predictions_sha256'])[:12]} as it "
-            f"says; {predictions} was changed or is broken."
-        )
-
-
-def predictions_digest(path: Path) -> str:
-    """Return the SHA-256 of saved predictions, as a record names it; a text that is none where it cannot be read."""
-    import numpy as np
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
     try:
-        found = load_file(path)
-    except (OSError, SafetensorError) as error:
-        return f"unreadable ({error})"
-    digest = hashlib.sha256()
-    for name in sorted(found):
-        digest.update(np.ascontiguousarray(found[name]).tobytes())
-    return digest.hexdigest()
+        read_predictions(predictions, record["predictions_sha256"])
+    except StoreError as error:
+        raise StoreError(f"{path}: {error}") from None
 
 
 def _merge_key(

@@ -6,7 +6,6 @@ it. The test split is behind a seal that the test stage alone opens, once, after
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import time
@@ -29,6 +28,7 @@ from nasbench_rec.environment import environment
 from nasbench_rec.errors import PlanError, SealedError, StoreError, unknown
 from nasbench_rec.model import CTRModel, build_model, tables_of
 from nasbench_rec.plans import Clustered, Constant, EmbeddingPlan, Ensemble, load_plan
+from nasbench_rec.predictions import digest as predictions_digest
 from nasbench_rec.preparation import prepare
 from nasbench_rec.recovery import group_recovery, role_recovery, width_recovery
 from nasbench_rec.routers import Router
@@ -422,7 +422,7 @@ class Pipeline:
             ledger = _sizes(plan, model, unit, data) | _latencies(model, data.split("valid"), device)
             found: dict[str, Any] = {"ledger": ledger, "routing": None}
             found["recovery"] = width_recovery(plan, layout_of(data, unit.task.protocol), data.truth)
-            found["predictions_sha256"] = _sha(predictions)
+            found["predictions_sha256"] = predictions_digest(predictions)
             if isinstance(model, ClusteredModel):
                 splits = {"train": data.split("train"), "valid": data.split("valid"), "test": test}
                 clusters = {name: assign(model.router, split) for name, split in splits.items()}
@@ -485,13 +485,6 @@ def latencies(model: nn.Module, split: Split, device: str) -> dict[str, float]:
             times.append(time.perf_counter() - start)
         found[str(size)] = min(times[1:])
     return found
-
-
-def _sha(predictions: Mapping[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(predictions):
-        digest.update(np.ascontiguousarray(predictions[name]).tobytes())
-    return digest.hexdigest()
 
 
 def score(predictions: Mapping[str, np.ndarray], data: Dataset) -> dict[str, float | None]:
@@ -587,7 +580,7 @@ def _run(unit: Unit, pipeline: Pipeline) -> dict[str, Any]:
     search, derive = read_meta(search_folder), read_meta(derive_folder)
     predictions = load_file(test_folder / "predictions.safetensors")
     diagnostics = read_diagnostics(search_folder, derive_folder)
-    if _sha(predictions) != test["predictions_sha256"]:
+    if predictions_digest(predictions) != test["predictions_sha256"]:
         raise StoreError(f"{test_folder}: predictions were changed after they were made; delete the folder.")
     scores = score(predictions, data)
     if not all(math.isfinite(v) for v in scores.values() if v is not None):

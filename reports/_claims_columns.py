@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from nasbench_rec.reports._claims_rows import ClaimRow, ComparisonRow
+from nasbench_rec.reports._claims_rows import ClaimRow, ComparisonRow, where
 from nasbench_rec.reports._printed import Column
 from nasbench_rec.reports._text import one_line, score, three_digits
 
@@ -45,8 +45,7 @@ def _pairs(row: ComparisonRow) -> str:
 
 
 def _where(row: ComparisonRow) -> str:
-    ratio = "" if math.isnan(row.ratio) else f" @ {row.ratio:g}"
-    return one_line(f"{row.dataset}, {row.backbone}{ratio}", LONG)
+    return one_line(where(row.dataset, row.backbone, row.ratio), LONG)
 
 
 CLAIM_COLUMNS: list[Column[ClaimRow]] = [

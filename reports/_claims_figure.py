@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from nasbench_rec.reports._ablation_grid import Margins, colour, grid, room_for, shift_for_names
-from nasbench_rec.reports._claims_rows import Found, frame_of, number
+from nasbench_rec.reports._claims_rows import Found, frame_of, number, where
 from nasbench_rec.reports._drawing import INK, LINE, MUTED, style
 from nasbench_rec.reports._text import one_line, score
 
@@ -30,7 +30,7 @@ class EffectRow:
 
     claim: str
     place: str
-    """Data set, plan budget and comparator; the backbone, where it is not the first of the set."""
+    """Data set, backbone, plan budget and comparator."""
     outcome: str
     effect: float
     low: float
@@ -61,7 +61,7 @@ def _effects(found: Found) -> Iterator[EffectRow]:
             explained = c["outcome"] == "supported" and verdict["explained_by"]
             yield EffectRow(
                 claim=claim["id"],
-                place=_place(c),
+                place=f"{where(c['dataset'], c['backbone'], c['ratio'])}: {c['against']}",
                 outcome=EXPLAINED if explained else c["outcome"],
                 effect=c["mean"] / unit,
                 low=ends[0],
@@ -71,11 +71,6 @@ def _effects(found: Found) -> Iterator[EffectRow]:
                 metric=claim["metric"],
                 n=c["n"],
             )
-
-
-def _place(c: Found) -> str:
-    ratio = "" if c["ratio"] is None else f" @ {c['ratio']:g}"
-    return f"{c['dataset']}, {c['backbone']}{ratio}: {c['against']}"
 
 
 def draw_effects(frame: pd.DataFrame) -> Figure:

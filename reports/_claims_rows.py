@@ -169,6 +169,11 @@ def _seed_rows(found: Found) -> Iterator[SeedRow]:
                 yield SeedRow(**known, ratio=number(c["ratio"]), keys=" ".join(point["keys"]))
 
 
+def where(dataset: str, backbone: str, ratio: float | None) -> str:
+    """Return data set, backbone and plan budget in words; `ratio` None or NaN: none."""
+    return f"{dataset}, {backbone}" + ("" if ratio is None or math.isnan(ratio) else f" @ {ratio:g}")
+
+
 def number(value: Any) -> float:
     """Return a number of the JSON; NaN for null."""
     return math.nan if value is None else float(value)

@@ -20,6 +20,7 @@ from nasbench_rec.reports._claims_rows import (
     comparison_rows,
     number,
     said,
+    where,
 )
 from nasbench_rec.reports._printed import WIDEST, markdown_table, shown
 from nasbench_rec.reports._rich import fitting, rich_table
@@ -133,8 +134,7 @@ def _seed(point: Found) -> str:
 
 
 def _where(c: Found) -> str:
-    ratio = "" if c["ratio"] is None else f" @ {c['ratio']:g}"
-    return f"{c['dataset']}, {c['backbone']}{ratio}"
+    return where(c["dataset"], c["backbone"], c["ratio"])
 
 
 def _place(c: Found) -> str:

@@ -86,13 +86,20 @@ def pooled(records: pd.DataFrame) -> pd.DataFrame:
     seeds stay what they were.
     """
     runs = records[["dataset", "seed"]].drop_duplicates()
-    runs = runs.assign(pool=runs["dataset"].astype(str).str.replace(_SEED, "seed=*", regex=True))
-    alone = ~runs.duplicated("dataset", keep=False) & (runs["pool"] != runs["dataset"])
-    chosen = runs[alone & runs.duplicated("pool", keep=False)]
+    runs = runs.assign(pool=runs["dataset"].astype(str).map(_pool))
+    chosen = runs[~runs.duplicated("dataset", keep=False)]
+    chosen = chosen[chosen.duplicated("pool", keep=False)]
     clash = chosen.loc[chosen.duplicated(["pool", "seed"]), "pool"]
     chosen = chosen[~chosen["pool"].isin(clash)]
     new = dict(zip(chosen["dataset"], chosen["pool"], strict=True))
     return records.assign(dataset=[new.get(name, name) for name in records["dataset"]])
+
+
+def _pool(name: str) -> str:
+    """Return a data set's name with any seed: one that has none in its name is of the seed by default."""
+    if _SEED.search(name):
+        return _SEED.sub("seed=*", name)
+    return f"{name[:-1]}, seed=*)" if name.endswith(")") else f"{name} (seed=*)"
 
 
 def named(records: pd.DataFrame) -> pd.DataFrame:

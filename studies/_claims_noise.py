@@ -11,8 +11,7 @@ from nasbench_rec.studies._claims_judge import Comparison, Judged
 from nasbench_rec.studies._claims_values import METRICS, Record
 
 from nasbench_rec.data import Dataset
-from nasbench_rec.errors import StoreError
-from nasbench_rec.merging import predictions_digest
+from nasbench_rec.predictions import read
 from nasbench_rec.statistics import NoiseSplit, noise_split
 from nasbench_rec.store import Store
 from nasbench_rec.unit import Unit
@@ -55,7 +54,10 @@ def row_noise(
     if len(data) > 1 or not there:
         return None
     labels = np.asarray(Dataset.load(folder).split("test").labels)
-    method, other = ((_test_logits(store, records[key]) for key in side) for side in zip(*pairs, strict=True))
+    method, other = (
+        (read(_path(store, records[key]), records[key]["predictions_sha256"])["test"] for key in side)
+        for side in zip(*pairs, strict=True)
+    )
     return noise_split(labels, method, other)
 
 
@@ -69,15 +71,3 @@ def _is_test_auc(metric: str, record: Record) -> bool:
     scores = record["scores"]
     known = next((p for p in paths if isinstance(scores.get(p.removeprefix("scores.")), (int, float))), "")
     return known == "scores.test_auc" and "predictions" in record
-
-
-def _test_logits(store: Store, record: Record) -> np.ndarray:
-    """Return the logits of the test rows [N], as the record's hash has them."""
-    from safetensors.numpy import load_file
-
-    path = _path(store, record)
-    if predictions_digest(path) != record["predictions_sha256"]:
-        raise StoreError(
-            f"{path}: predictions were changed after they were made; run `nasbench-rec store check`."
-        )
-    return load_file(path)["test"]

@@ -737,6 +737,10 @@ def test_the_latest_record_of_a_place_counts(board):
 def test_data_sets_that_differ_in_their_seed_alone_are_one(board):
     frame = board({**TWO})
     seeds = frame.assign(dataset=[f"planted (tier=T0, seed={s})" for s in frame["seed"]])
+    usual = seeds.assign(dataset=seeds["dataset"].str.replace(", seed=0)", ")"))
+    assert set(pooled(usual)["dataset"]) == {"planted (tier=T0, seed=*)"}, (
+        "a name without a seed is of the usual one"
+    )
     other = frame.assign(dataset="planted (tier=T0, seed=0; x)", key=frame["key"] + "x")
     found = pooled(pd.concat([seeds, other]))
     assert found["dataset"].tolist() == ["planted (tier=T0, seed=*)"] * 9 + other["dataset"].tolist()
