@@ -181,5 +181,7 @@ def _between(effect: float, sd: float, n: int, low: np.ndarray | float, high: np
     """Return P(low < mean < high), averaged over the bounds that go with each sample standard deviation."""
     from scipy.special import ndtr
 
-    error = sd / math.sqrt(n)
-    return float(np.clip(ndtr((high - effect) / error) - ndtr((low - effect) / error), 0, None).mean())
+    error = max(sd / math.sqrt(n), float(np.finfo(np.float64).tiny))
+    with np.errstate(over="ignore"):  # a bound that is infinitely many errors away has a tail of 0 or 1
+        below, above = (low - effect) / error, (high - effect) / error
+    return float(np.clip(ndtr(above) - ndtr(below), 0, None).mean())

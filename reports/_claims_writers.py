@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 OUTCOMES = ("supported", "refuted", "inconclusive", "not testable here")
 STYLES = {"supported": "green", "refuted": "red", "inconclusive": "yellow", "not testable here": "dim"}
-SHOWN_KEYS = 12
-"""Characters of a record's key that the page shows; `nasbench-rec verify` takes them."""
 
 
 def summary(found: Found) -> str:

@@ -18,6 +18,7 @@ from nasbench_rec.errors import DataError
 from nasbench_rec.statistics import (
     Equivalence,
     PairedDifference,
+    VerdictShares,
     equivalence,
     equivalence_shares,
     equivalence_verdict,
@@ -61,6 +62,11 @@ def test_the_rule(low, high, smallest, outcome):
     assert found.outcome == outcome, found.reason
     assert (found.low, found.high, found.effect) == (low, high, pytest.approx((low + high) / 2))
     assert (found.seeds is None) or outcome == "inconclusive"
+
+
+@pytest.mark.parametrize("sd", [1e-311, 5e-324])
+def test_a_spread_near_the_smallest_number_is_as_good_as_none(sd):
+    assert verdict_shares(0.5, sd, 6, 0.1) == verdict_shares(0.5, 0.0, 6, 0.1) == VerdictShares(1.0, 0.0, 0.0)
 
 
 @given(st.floats(-1, 1), st.floats(0, 1), st.floats(0, 1), st.integers(2, 30))
